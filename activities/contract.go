@@ -11,7 +11,7 @@ import (
 
 // Activity names. They are frozen: a name in use stands in the histories of running and closed runs.
 const (
-	LoadRunbook   = "LoadRunbook"   // LoadRunbookInput -> runbooks.Resolved
+	LoadRunbook   = "LoadRunbook"   // LoadRunbookInput -> LoadRunbookResult
 	Observe       = "Observe"       // Target -> SystemState
 	Preflight     = "Preflight"     // Move -> PreflightResult
 	Fence         = "Fence"         // ActInput -> ActResult
@@ -28,7 +28,7 @@ const (
 	StopWriter    = "StopWriter"    // WriterInput -> WriterReport
 	MeasureWriter = "MeasureWriter" // WriterInput -> WriterReport, the writer goes on
 	CheckHolders  = "CheckHolders"  // []journal.Holder -> []journal.Holder that are closed
-	AcquireLock   = "AcquireLock"   // LockInput -> nothing: asks the lock workflow, which answers by signal
+	AcquireLock   = "AcquireLock"   // LockInput -> LockResult: asks the lock workflow, which answers by signal
 	WriteEvidence = "WriteEvidence" // EvidenceInput -> EvidenceResult
 )
 
@@ -201,10 +201,22 @@ type WriterReport struct {
 	Last         time.Time      `json:"last"`
 }
 
+// LoadRunbookResult is the document that the run executes; it stands in the run's history.
+type LoadRunbookResult struct {
+	Resolved runbooks.Resolved `json:"resolved"`
+	// SearchAttributes says whether this cluster knows muster's search attributes: a run that sets unknown ones would hang.
+	SearchAttributes bool `json:"search_attributes"`
+}
+
 // LockInput asks the lock workflow of a system for the lock, on behalf of a run.
 type LockInput struct {
 	LockWorkflow string         `json:"lock_workflow"`
 	Holder       journal.Holder `json:"holder"`
+}
+
+// LockResult says who held the lock when it was asked for; nobody, or the asking run, where it was free.
+type LockResult struct {
+	HeldBy *journal.Holder `json:"held_by,omitempty"`
 }
 
 // EvidenceInput names the run whose evidence is written; the journal is read by query, page by page.

@@ -96,20 +96,23 @@ type Answer struct {
 
 // Status is the status query's answer: all that a person needs to see where a run stands.
 type Status struct {
-	Header   journal.Header  `json:"header"`
-	State    State           `json:"state"`
-	Verdict  journal.Verdict `json:"verdict,omitempty"` // once ended
-	Phase    string          `json:"phase"`
-	Started  time.Time       `json:"started"`
-	Steps    []StepStatus    `json:"steps"` // in order of start, the running one last
-	Gates    []GateStatus    `json:"gates,omitempty"`
-	Holds    []HoldStatus    `json:"holds,omitempty"`
-	Paused   bool            `json:"paused"`
-	Plan     string          `json:"plan_hash,omitempty"`
-	NoReturn bool            `json:"past_no_return"`
-	Entries  int             `json:"journal_entries"`
-	Digest   string          `json:"journal_digest"`
-	Summary  string          `json:"summary,omitempty"` // one line, once ended
+	Header   journal.Header    `json:"header"`
+	State    State             `json:"state"`
+	Verdict  journal.Verdict   `json:"verdict,omitempty"` // once ended
+	Phase    string            `json:"phase"`
+	Started  time.Time         `json:"started"`
+	Steps    []StepStatus      `json:"steps"` // in order of start, the running one last
+	Gates    []GateStatus      `json:"gates,omitempty"`
+	Holds    []HoldStatus      `json:"holds,omitempty"`
+	Paused   bool              `json:"paused"`
+	Plan     string            `json:"plan_hash,omitempty"`
+	NoReturn bool              `json:"past_no_return"`
+	Entries  int               `json:"journal_entries"`
+	Digest   string            `json:"journal_digest"`
+	Summary  string            `json:"summary,omitempty"` // one line, once ended
+	Measures []journal.Measure `json:"measures,omitempty"`
+	JSON     string            `json:"evidence_json,omitempty"` // paths on the worker, once written
+	HTML     string            `json:"evidence_html,omitempty"`
 }
 
 // StepStatus is one step as it stands.

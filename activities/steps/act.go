@@ -1,0 +1,194 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/internal/journal"
+)
+
+const (
+	pollFirst = 3 * time.Millisecond // promotion of an idle standby takes some 50 ms: polls must not add to the outage
+	pollMost  = 250 * time.Millisecond
+	// An earlier attempt may have acted just before its worker was killed: its effect is awaited this long before acting again.
+	settle = 2 * time.Second
+	// The activity ends by itself, with what is missing, before Temporal times it out without a reason.
+	margin = 5 * time.Second
+	// How long an act may need to show its effect where the activity has all day.
+	patience = 2 * time.Minute
+)
+
+// intent is what an attempt writes into Temporal before it acts, so that the next one knows that an act may have happened.
+type intent struct {
+	RequestID string        `json:"request_id"`
+	Before    journal.Facts `json:"before,omitempty"`
+}
+
+// act is one activity call at work.
+type act struct {
+	Op        string
+	RequestID string
+	Lease     activities.Lease
+	Runs      Runs
+}
+
+// do holds an action to: look, and return where the goal is met; act once; look until it is met. An act whose outcome is
+// unknown, because its worker was killed, is looked for first and repeated only where the look says that it had no effect.
+func (a act) do(ctx context.Context, goal activities.Action) (activities.ActResult, error) {
+	started := time.Now()
+	pulse, ctx := startPulse(ctx)
+	defer pulse.stop()
+	result, err := a.carryOut(ctx, goal, pulse)
+	result.Attempt, result.Took = pulse.attempt, time.Since(started)
+	return result, finish(ctx, err)
+}
+
+func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse) (activities.ActResult, error) {
+	earlier := pulse.earlier()
+	first, err := goal.Look(ctx)
+	if err == nil && first.Met {
+		return a.resultOf(earlier != nil, before(earlier, first), first), nil
+	}
+	if err != nil && !retryable(err) {
+		return activities.ActResult{}, err
+	}
+	if earlier != nil {
+		quiet, cancel := context.WithTimeout(ctx, settle)
+		last, waitErr := await(quiet, goal.Look, a.Op)
+		cancel()
+		if waitErr == nil {
+			return a.resultOf(true, before(earlier, first), last), nil
+		}
+		if ctx.Err() != nil {
+			return activities.ActResult{}, ctx.Err()
+		}
+		first, err = goal.Look(ctx)
+	}
+	if err != nil {
+		return activities.ActResult{}, err
+	}
+	if goal.Act != nil && !first.Met && !first.Busy {
+		if err := a.actOnce(ctx, goal, pulse, intent{RequestID: a.RequestID, Before: before(earlier, first)}); err != nil {
+			// The act may have taken effect although its answer was lost: only the world knows.
+			if seen, lookErr := goal.Look(ctx); lookErr == nil && seen.Met {
+				return a.resultOf(true, before(earlier, first), seen), nil
+			}
+			return activities.ActResult{}, err
+		}
+	}
+	limited, cancel := context.WithDeadline(ctx, waitUntil(ctx, goal.Act != nil))
+	defer cancel()
+	last, err := await(limited, goal.Look, a.Op)
+	if err != nil {
+		return activities.ActResult{}, err
+	}
+	return a.resultOf(goal.Act != nil, before(earlier, first), last), nil
+}
+
+func (a act) actOnce(ctx context.Context, goal activities.Action, pulse *pulse, mine intent) error {
+	if a.Lease.LockWorkflow != "" {
+		if err := a.Runs.Holds(ctx, a.Lease); err != nil {
+			return err
+		}
+	}
+	if err := pulse.record(ctx, mine); err != nil {
+		return &activities.Error{Type: activities.ErrUnknown, Op: a.Op + ": write down the intent, before acting", Err: err}
+	}
+	return goal.Act(ctx, a.RequestID)
+}
+
+func (a act) resultOf(changed bool, before journal.Facts, last activities.Look) activities.ActResult {
+	return activities.ActResult{Changed: changed, Before: before, After: last.Facts, Position: last.Position, Proof: last.Proof}
+}
+
+// await looks until the goal is met, and says what is missing where it is not in time.
+func await(ctx context.Context, look func(context.Context) (activities.Look, error), op string) (activities.Look, error) {
+	pause := pollFirst
+	why := errors.New("nothing was seen")
+	for {
+		seen, err := look(ctx)
+		switch {
+		case err == nil && seen.Met:
+			return seen, nil
+		case err == nil:
+			why = errors.New(orElse(seen.Why, "the goal is not met yet"))
+		case ctx.Err() == nil && !retryable(err):
+			return activities.Look{}, err
+		case ctx.Err() == nil:
+			why = err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return activities.Look{}, &activities.Error{Type: activities.ErrNotYet, Op: op, Err: fmt.Errorf("waited in vain: %w", why)}
+		case <-timer.C:
+		}
+		pause = min(pause*3/2, pollMost)
+	}
+}
+
+func waitUntil(ctx context.Context, acted bool) time.Time {
+	limit := time.Now().Add(patience)
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return limit
+	}
+	deadline = deadline.Add(-margin)
+	if time.Until(deadline) > time.Hour { // a long intent: base backups, replay
+		return deadline
+	}
+	if acted && limit.Before(deadline) {
+		return limit
+	}
+	return deadline
+}
+
+func before(earlier *intent, first activities.Look) journal.Facts {
+	if earlier != nil {
+		return earlier.Before
+	}
+	return first.Facts
+}
+
+func retryable(err error) bool {
+	var e *activities.Error
+	return !errors.As(err, &e) || e.Retryable()
+}
+
+// finish turns an error into what Temporal keeps; a cancelled activity says so.
+func finish(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(context.Cause(ctx), errCanceled) {
+		return temporal.NewCanceledError(err.Error())
+	}
+	return activities.ToTemporal(err)
+}
+
+// beat wraps an activity that only looks, or whose own code holds to look, act, look: it heartbeats and maps errors.
+func beat[I, O any](f func(context.Context, I) (O, error)) func(context.Context, I) (O, error) {
+	return func(ctx context.Context, in I) (O, error) {
+		pulse, ctx := startPulse(ctx)
+		defer pulse.stop()
+		out, err := f(ctx, in)
+		if stamped, ok := any(&out).(*activities.ActResult); ok {
+			stamped.Attempt = activity.GetInfo(ctx).Attempt
+		}
+		return out, finish(ctx, err)
+	}
+}
+
+func orElse(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
+}

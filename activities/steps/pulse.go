@@ -1,0 +1,111 @@
+package steps
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+)
+
+// beatEvery is well below the heartbeat timeout of three seconds, so that a slow machine loses no step.
+const beatEvery = 500 * time.Millisecond
+
+var (
+	errCanceled = errors.New("the run was stopped")
+	errGone     = errors.New("Temporal gave this attempt up: another one is at work")
+)
+
+// pulse heartbeats past the SDK's batching: an intent must be stored before its act starts, and no beat may overwrite it.
+type pulse struct {
+	attempt int32
+	send    func(ctx context.Context, details any) error
+	cancel  context.CancelCauseFunc
+	last    any
+
+	mu   sync.Mutex
+	done chan struct{}
+	wait sync.WaitGroup
+	ctx  context.Context
+}
+
+func startPulse(parent context.Context) (*pulse, context.Context) {
+	ctx, cancel := context.WithCancelCause(parent)
+	p := &pulse{cancel: cancel, done: make(chan struct{}), ctx: parent, attempt: 1}
+	info := activity.GetInfo(parent)
+	p.attempt = info.Attempt
+	client := activity.GetClient(parent)
+	p.send = func(ctx context.Context, details any) error {
+		return client.RecordActivityHeartbeat(ctx, info.TaskToken, details)
+	}
+	if earlier := p.earlier(); earlier != nil {
+		p.last = *earlier
+	}
+	p.wait.Add(1)
+	go p.beat()
+	return p, ctx
+}
+
+// earlier returns the intent of an earlier attempt, nil where there is none.
+func (p *pulse) earlier() *intent {
+	if !activity.HasHeartbeatDetails(p.ctx) {
+		return nil
+	}
+	var i intent
+	if err := activity.GetHeartbeatDetails(p.ctx, &i); err != nil || i.RequestID == "" {
+		return nil
+	}
+	return &i
+}
+
+// record stores an intent. It returns after Temporal has it.
+func (p *pulse) record(ctx context.Context, i intent) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.send(ctx, i); err != nil {
+		p.judge(err)
+		return err
+	}
+	p.last = i
+	return nil
+}
+
+func (p *pulse) beat() {
+	defer p.wait.Done()
+	ticker := time.NewTicker(beatEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-ticker.C:
+		}
+		p.mu.Lock()
+		ctx, cancel := context.WithTimeout(p.ctx, 2*time.Second)
+		err := p.send(ctx, p.last)
+		cancel()
+		p.mu.Unlock()
+		p.judge(err)
+	}
+}
+
+// judge stops the work where Temporal says that this attempt is over. Anything else may pass: an engine that is away comes back.
+func (p *pulse) judge(err error) {
+	var canceled *temporal.CanceledError
+	var notFound *serviceerror.NotFound
+	switch {
+	case errors.As(err, &canceled):
+		p.cancel(errCanceled)
+	case errors.As(err, &notFound):
+		p.cancel(errGone)
+	}
+}
+
+func (p *pulse) stop() {
+	close(p.done)
+	p.wait.Wait()
+	p.cancel(context.Canceled)
+}

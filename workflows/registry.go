@@ -1,0 +1,31 @@
+// Package workflows is the only list of muster's workflows.
+package workflows
+
+import (
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/musterhq/muster/workflows/failover"
+	"github.com/musterhq/muster/workflows/run"
+	"github.com/musterhq/muster/workflows/watch"
+)
+
+// Entry is one workflow: the name in histories, the function, and how it meets a new release of the worker.
+type Entry struct {
+	Name       string
+	Operation  string // as runbooks call it; empty for the kernel's own workflows
+	Func       any
+	Versioning workflow.VersioningBehavior
+}
+
+// LockName is the workflow type of a system's lock. It is frozen.
+const LockName = "Lock"
+
+// Registry lists every workflow. Runs stay with the release that started them where a cluster uses worker deployments;
+// locks, which never end, move on.
+func Registry() []Entry {
+	return []Entry{
+		{Name: failover.Name, Operation: failover.Operation, Func: failover.Failover, Versioning: workflow.VersioningBehaviorPinned},
+		{Name: watch.Name, Operation: watch.Operation, Func: watch.Watch, Versioning: workflow.VersioningBehaviorPinned},
+		{Name: LockName, Func: run.Lock, Versioning: workflow.VersioningBehaviorAutoUpgrade},
+	}
+}
