@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -43,11 +45,27 @@ func openDatabase(opts Options) (database, error) {
 			"synchronous":  "full", // an acknowledged step survives a power cut, for about 1 ms a step
 		},
 	}}
+	if err := createPrivate(path); err != nil {
+		return database{}, folderError(opts.Dir, "cannot be written", err)
+	}
 	if err := db.prepare(opts); err != nil {
 		return database{}, fmt.Errorf("database %s cannot be used: %w: check that it is a whole file on a local disk "+
 			"with free space which user and mount may write, or give another folder", path, err)
 	}
 	return db, nil
+}
+
+// createPrivate makes an empty file for its owner alone, whatever the folder allows: histories tell
+// a lot about an estate. SQLite would take 0644, and gives its other files the mode of this one.
+func createPrivate(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 func (db database) admin() (sqlplugin.AdminDB, error) {

@@ -27,7 +27,7 @@ type Engine struct {
 	lock   *folderLock
 	db     database
 	server temporal.Server
-	fatal  *fatalSink
+	fate   *fate
 	ui     *webUI // nil where the UI is off
 
 	stop    sync.Once
@@ -68,14 +68,15 @@ func start(ctx context.Context, opts Options) (_ *Engine, err error) {
 			return nil, err
 		}
 	}
+	identifyBinary()
 	if err = e.startServer(ctx); err != nil {
 		return nil, err
 	}
-	if err = awaitNamespace(ctx, e.addr, opts, e.fatal); err != nil {
+	if err = awaitNamespace(ctx, e.addr, opts, e.fate); err != nil {
 		return nil, err
 	}
 	if e.ui != nil {
-		if err = e.ui.serve(e.addr, opts); err != nil {
+		if err = e.ui.serve(e.addr, opts.Namespace, newServerLogger(opts, e.fate).SLog()); err != nil {
 			return nil, err
 		}
 	}
@@ -91,8 +92,8 @@ func (e *Engine) startServer(ctx context.Context) error {
 			return err
 		}
 		e.addr = net.JoinHostPort(e.opts.Host, strconv.Itoa(ports.frontend))
-		e.fatal = newFatalSink()
-		e.server, err = boot(ctx, serverConfig(e.opts, ports, e.db), newServerLogger(e.opts.logger(), e.fatal), e.fatal)
+		e.fate = newFate()
+		e.server, err = boot(ctx, serverConfig(e.opts, ports, e.db), newServerLogger(e.opts, e.fate))
 		if err == nil {
 			return nil
 		}
@@ -115,7 +116,7 @@ func (e *Engine) UIAddress() string {
 
 // Failed delivers at most one error: the reason for which the server would have exited the
 // process had it been on its own. The engine is of no use from then on: stop and exit.
-func (e *Engine) Failed() <-chan error { return e.fatal.errs }
+func (e *Engine) Failed() <-chan error { return e.fate.errs }
 
 // Stop ends the UI, then the server after a drain of one second, and unlocks the folder. Stop
 // workers and clients first: their polls are what the drain waits for. Safe to repeat; later
@@ -126,6 +127,9 @@ func (e *Engine) Stop() error {
 }
 
 func (e *Engine) shutdown() error {
+	if e.fate != nil {
+		e.fate.ending.Store(true)
+	}
 	var errs []error
 	if e.ui != nil {
 		errs = append(errs, e.ui.stop())

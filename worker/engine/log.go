@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync/atomic"
 
 	"go.temporal.io/server/common/log"
 	"go.temporal.io/server/common/log/tag"
@@ -17,14 +18,17 @@ var harmless = map[string]bool{
 	"HTTP API port has not been set. Nexus HTTP endpoints will not be available. To enable Nexus, follow these instructions: https://github.com/temporalio/temporal/blob/main/docs/architecture/nexus.md#enabling-nexus.": true,
 }
 
-// fatalSink takes the error for which the server would exit the process.
-type fatalSink struct{ errs chan error }
+// fate is what the engine and its server's logger tell each other.
+type fate struct {
+	errs   chan error  // the error for which the server would have exited the process
+	ending atomic.Bool // from now on every refused connection and cancelled call is expected
+}
 
-func newFatalSink() *fatalSink { return &fatalSink{errs: make(chan error, 1)} }
+func newFate() *fate { return &fate{errs: make(chan error, 1)} }
 
-func (s *fatalSink) report(err error) {
+func (f *fate) report(err error) {
 	select {
-	case s.errs <- err:
+	case f.errs <- err:
 	default: // the first one is the cause
 	}
 }
@@ -32,9 +36,9 @@ func (s *fatalSink) report(err error) {
 // serverLogger passes the server's log to slog. Its Fatal ends the calling goroutine, where
 // Temporal's own ends the process.
 type serverLogger struct {
-	slog  *slog.Logger
-	tags  []tag.Tag
-	fatal *fatalSink
+	slog *slog.Logger
+	tags []tag.Tag
+	fate *fate
 }
 
 var (
@@ -43,8 +47,11 @@ var (
 	_ log.SLogWrapper = (*serverLogger)(nil)
 )
 
-func newServerLogger(l *slog.Logger, fatal *fatalSink) *serverLogger {
-	return &serverLogger{slog: l, fatal: fatal}
+func newServerLogger(opts Options, f *fate) *serverLogger {
+	return &serverLogger{
+		slog: slog.New(&filter{Handler: opts.Logger.Handler(), level: opts.LogLevel, ending: &f.ending}),
+		fate: f,
+	}
 }
 
 func (l *serverLogger) Debug(msg string, tags ...tag.Tag)  { l.log(slog.LevelDebug, msg, tags) }
@@ -70,21 +77,21 @@ func (l *serverLogger) Fatal(msg string, tags ...tag.Tag) {
 			}
 		}
 	}
-	l.fatal.report(err)
+	l.fate.report(err)
 	runtime.Goexit()
 }
 
 // With keeps the tags as they are: the server makes a logger for every task and rarely uses it.
 func (l *serverLogger) With(tags ...tag.Tag) log.Logger {
-	return &serverLogger{slog: l.slog, tags: slices.Concat(l.tags, tags), fatal: l.fatal}
+	return &serverLogger{slog: l.slog, tags: slices.Concat(l.tags, tags), fate: l.fate}
 }
 
-// SLog is for the SDK clients inside the server.
+// SLog is for the SDK clients inside the server, and the UI.
 func (l *serverLogger) SLog() *slog.Logger { return l.slog }
 
 func (l *serverLogger) log(level slog.Level, msg string, tags []tag.Tag) {
 	ctx := context.Background()
-	if !l.slog.Enabled(ctx, level) || harmless[msg] {
+	if !l.slog.Enabled(ctx, level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, len(l.tags)+len(tags))
@@ -94,20 +101,28 @@ func (l *serverLogger) log(level slog.Level, msg string, tags []tag.Tag) {
 	l.slog.LogAttrs(ctx, level, msg, attrs...)
 }
 
-// levelHandler raises the least level of a handler that others share.
-type levelHandler struct {
+// filter keeps the server's noise from a handler that others share.
+type filter struct {
 	slog.Handler
-	level slog.Leveler
+	level  slog.Leveler
+	ending *atomic.Bool
 }
 
-func (h *levelHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= h.level.Level() && h.Handler.Enabled(ctx, level)
+func (f *filter) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= f.level.Level() && !f.ending.Load() && f.Handler.Enabled(ctx, level)
 }
 
-func (h *levelHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &levelHandler{Handler: h.Handler.WithAttrs(attrs), level: h.level}
+func (f *filter) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn && harmless[r.Message] {
+		return nil
+	}
+	return f.Handler.Handle(ctx, r)
 }
 
-func (h *levelHandler) WithGroup(name string) slog.Handler {
-	return &levelHandler{Handler: h.Handler.WithGroup(name), level: h.level}
+func (f *filter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &filter{Handler: f.Handler.WithAttrs(attrs), level: f.level, ending: f.ending}
+}
+
+func (f *filter) WithGroup(name string) slog.Handler {
+	return &filter{Handler: f.Handler.WithGroup(name), level: f.level, ending: f.ending}
 }

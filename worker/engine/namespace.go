@@ -14,7 +14,7 @@ import (
 
 // awaitNamespace returns once the frontend answers for the namespace, with the retention that was
 // asked for: creating a namespace changes nothing where it exists.
-func awaitNamespace(ctx context.Context, address string, opts Options, fatal *fatalSink) error {
+func awaitNamespace(ctx context.Context, address string, opts Options, f *fate) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("no answer within %s", startTimeout))
 	defer cancel()
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -30,7 +30,7 @@ func awaitNamespace(ctx context.Context, address string, opts Options, fatal *fa
 			return setRetention(ctx, client, opts, found.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration())
 		}
 		select {
-		case err := <-fatal.errs:
+		case err := <-f.errs:
 			return bootError(err)
 		case <-ctx.Done():
 			return fmt.Errorf("namespace %s of the Temporal server on %s: %w: %w", opts.Namespace, address, context.Cause(ctx), err)

@@ -73,10 +73,6 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-func (o Options) logger() *slog.Logger {
-	return slog.New(&levelHandler{Handler: o.Logger.Handler(), level: o.LogLevel})
-}
-
 // loopback returns the IP to listen on: whoever reaches the engine may do anything with it.
 func loopback(host string) (string, error) {
 	if host == "" || host == "localhost" {

@@ -76,8 +76,8 @@ func serverConfig(opts Options, p ports, db database) serverSetup {
 }
 
 // boot starts the four services. The server reports its worst errors by exiting the process; its
-// logger ends the goroutine instead (see fatalSink), and boot returns that error.
-func boot(ctx context.Context, setup serverSetup, logger *serverLogger, fatal *fatalSink) (temporal.Server, error) {
+// logger ends the goroutine instead (see fate), and boot returns that error.
+func boot(ctx context.Context, setup serverSetup, logger *serverLogger) (temporal.Server, error) {
 	type outcome struct {
 		server temporal.Server
 		err    error
@@ -98,15 +98,16 @@ func boot(ctx context.Context, setup serverSetup, logger *serverLogger, fatal *f
 	}()
 
 	var out outcome
+	var ended bool
 	var err error
 	select {
 	case out = <-done:
-		err = out.err
+		ended, err = true, out.err
 		select {
-		case err = <-fatal.errs: // the cause behind "cut short"
+		case err = <-logger.fate.errs: // the cause behind "cut short"
 		default:
 		}
-	case err = <-fatal.errs:
+	case err = <-logger.fate.errs:
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-time.After(startTimeout):
@@ -115,14 +116,16 @@ func boot(ctx context.Context, setup serverSetup, logger *serverLogger, fatal *f
 	if err == nil {
 		return out.server, nil
 	}
-	go func() { // whatever did start must not outlive the failure
-		if out.server == nil {
-			out = <-done
+	logger.fate.ending.Store(true)
+	if !ended { // whatever did start must not outlive the failure
+		select {
+		case out = <-done:
+		case <-time.After(stopTimeout):
 		}
-		if out.server != nil {
-			_ = out.server.Stop()
-		}
-	}()
+	}
+	if out.server != nil {
+		_ = stopServer(out.server)
+	}
 	return nil, bootError(err)
 }
 

@@ -37,11 +37,11 @@ func reserveUI(opts Options) (*webUI, error) {
 	return &webUI{listener: l}, nil
 }
 
-func (u *webUI) serve(frontend string, opts Options) error {
+func (u *webUI) serve(frontend, namespace string, log *slog.Logger) error {
 	handler, err := uiHandler(&config.Config{
 		TemporalGRPCAddress: frontend,
 		EnableUI:            true,
-		DefaultNamespace:    opts.Namespace,
+		DefaultNamespace:    namespace,
 		DisableNewsFetch:    true,                              // the UI asks no server but this one
 		CORS:                config.CORS{CookieInsecure: true}, // loopback speaks plain http
 		HideLogs:            true,
@@ -52,11 +52,11 @@ func (u *webUI) serve(frontend string, opts Options) error {
 	u.server = &http.Server{
 		Handler:           localOnly(handler),
 		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(opts.logger().Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	go func() {
 		if err := u.server.Serve(u.listener); !errors.Is(err, http.ErrServerClosed) {
-			opts.Logger.Error("the Temporal UI stopped", "address", u.listener.Addr().String(), "error", err)
+			log.Error("the Temporal UI stopped", "address", u.listener.Addr().String(), "error", err)
 		}
 	}()
 	return nil
@@ -125,4 +125,3 @@ func localOnly(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-
