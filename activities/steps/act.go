@@ -50,7 +50,7 @@ func (a act) do(ctx context.Context, goal activities.Action) (activities.ActResu
 }
 
 func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse) (activities.ActResult, error) {
-	earlier := pulse.earlier()
+	earlier := pulse.found
 	first, err := goal.Look(ctx)
 	if err == nil && first.Met {
 		return a.resultOf(earlier != nil, before(earlier, first), first), nil

@@ -24,6 +24,7 @@ type pulse struct {
 	attempt int32
 	send    func(ctx context.Context, details any) error
 	cancel  context.CancelCauseFunc
+	found   *intent // of an earlier attempt; nil where there is none
 	last    any
 
 	mu   sync.Mutex
@@ -41,21 +42,21 @@ func startPulse(parent context.Context) (*pulse, context.Context) {
 	p.send = func(ctx context.Context, details any) error {
 		return client.RecordActivityHeartbeat(ctx, info.TaskToken, details)
 	}
-	if earlier := p.earlier(); earlier != nil {
-		p.last = *earlier
+	if p.found = intentOf(parent); p.found != nil {
+		p.last = *p.found
 	}
 	p.wait.Add(1)
 	go p.beat()
 	return p, ctx
 }
 
-// earlier returns the intent of an earlier attempt, nil where there is none.
-func (p *pulse) earlier() *intent {
-	if !activity.HasHeartbeatDetails(p.ctx) {
+// intentOf returns what an earlier attempt of this activity wrote down before it acted.
+func intentOf(ctx context.Context) *intent {
+	if !activity.HasHeartbeatDetails(ctx) {
 		return nil
 	}
 	var i intent
-	if err := activity.GetHeartbeatDetails(p.ctx, &i); err != nil || i.RequestID == "" {
+	if err := activity.GetHeartbeatDetails(ctx, &i); err != nil || i.RequestID == "" {
 		return nil
 	}
 	return &i

@@ -64,7 +64,9 @@ func (b *lockBench) until(wait time.Duration) LockStatus {
 	return status
 }
 
-func holder(run string) journal.Holder { return journal.Holder{WorkflowID: "failover:shop", RunID: run} }
+func holder(run string) journal.Holder {
+	return journal.Holder{WorkflowID: "failover:shop", RunID: run}
+}
 
 func TestLockGoesInOrderAndTokensRise(t *testing.T) {
 	b := newLockBench(t)

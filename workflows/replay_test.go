@@ -1,0 +1,75 @@
+package workflows_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/musterhq/muster/workflows"
+)
+
+const histories = "testdata/history" // <release>/<workflow>-<path>.json, recorded from real runs by make record-histories
+
+func replayer(t *testing.T, entries []workflows.Entry) worker.WorkflowReplayer {
+	t.Helper()
+	r := worker.NewWorkflowReplayer()
+	for _, e := range entries {
+		r.RegisterWorkflowWithOptions(e.Func, workflow.RegisterOptions{Name: e.Name})
+	}
+	return r
+}
+
+// TestRecordedHistoriesReplay fails where a change would break a run that is under way.
+func TestRecordedHistoriesReplay(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(histories, "*", "*.json"))
+	require.NoError(t, err)
+	for _, file := range files {
+		t.Run(strings.TrimPrefix(file, histories+"/"), func(t *testing.T) {
+			t.Parallel()
+			require.NoError(t, replayer(t, workflows.Registry()).ReplayWorkflowHistoryFromJSONFile(nil, file))
+		})
+	}
+}
+
+// TestEveryWorkflowHasAHistory fails for a workflow that no recorded history covers.
+func TestEveryWorkflowHasAHistory(t *testing.T) {
+	t.Parallel()
+	for _, e := range workflows.Registry() {
+		files, err := filepath.Glob(filepath.Join(histories, "*", strings.ToLower(e.Name)+"-*.json"))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, "no recorded history of %s (next: make record-histories)", e.Name)
+	}
+}
+
+// TestReplayFindsABrokenWorkflow shows that the tests above can fail: a workflow that goes another way does not replay.
+func TestReplayFindsABrokenWorkflow(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(histories, "*", "failover-*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	broken := func(ctx workflow.Context, _ any) error {
+		return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: 1}), "Promote").Get(ctx, nil)
+	}
+	r := replayer(t, []workflows.Entry{{Name: "Failover", Func: broken}})
+	require.Error(t, r.ReplayWorkflowHistoryFromJSONFile(nil, files[0]))
+}
+
+func TestRegistryNamesAreComplete(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, e := range workflows.Registry() {
+		require.NotEmpty(t, e.Name)
+		require.False(t, seen[e.Name])
+		require.NotEqual(t, workflow.VersioningBehaviorUnspecified, e.Versioning)
+		seen[e.Name] = true
+	}
+	require.DirExists(t, histories)
+	_, err := os.ReadDir(histories)
+	require.NoError(t, err)
+}
