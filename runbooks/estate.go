@@ -31,7 +31,7 @@ type Host struct {
 
 // System is one thing with a member at each site.
 type System struct {
-	Kind       string            `yaml:"kind" json:"kind"`
+	Kind       string            `yaml:"kind" json:"kind" jsonschema:"enum=postgresql"`
 	Route      string            `yaml:"route,omitempty" json:"route,omitempty"`
 	PostgreSQL *PostgreSQL       `yaml:"postgresql,omitempty" json:"postgresql,omitempty"`
 	Members    map[string]Member `yaml:"members" json:"members"` // by site
@@ -50,7 +50,7 @@ type PostgreSQL struct {
 	User                string `yaml:"user" json:"user"`         // superuser, or pg_monitor with the rights the driver page lists
 	Password            Secret `yaml:"password" json:"password"` // by reference
 	Database            string `yaml:"database,omitempty" json:"database,omitempty"`
-	SSLMode             string `yaml:"sslmode,omitempty" json:"sslmode,omitempty"`
+	SSLMode             string `yaml:"sslmode,omitempty" json:"sslmode,omitempty" jsonschema:"enum=disable,enum=allow,enum=prefer,enum=require,enum=verify-ca,enum=verify-full"`
 	ReplicationUser     string `yaml:"replication_user" json:"replication_user"`
 	ReplicationPassword Secret `yaml:"replication_password" json:"replication_password"`
 }
@@ -67,7 +67,7 @@ type PostgreSQLMember struct {
 
 // Route is what sends clients to a site.
 type Route struct {
-	Kind    string        `yaml:"kind" json:"kind"`
+	Kind    string        `yaml:"kind" json:"kind" jsonschema:"enum=haproxy"`
 	Address string        `yaml:"address" json:"address"` // host:port where clients connect
 	HAProxy *HAProxyRoute `yaml:"haproxy,omitempty" json:"haproxy,omitempty"`
 }
@@ -83,7 +83,7 @@ type HAProxyRoute struct {
 // Person is somebody who may start, approve or intervene.
 type Person struct {
 	Name  string   `yaml:"name,omitempty" json:"name,omitempty"`
-	Roles []string `yaml:"roles" json:"roles"`
+	Roles []string `yaml:"roles" json:"roles" jsonschema:"enum=viewer,enum=operator,enum=approver,enum=admin"`
 	Keys  []string `yaml:"keys,omitempty" json:"keys,omitempty"` // SSH public keys, authorized_keys format
 	Email string   `yaml:"email,omitempty" json:"email,omitempty"`
 	Slack string   `yaml:"slack,omitempty" json:"slack,omitempty"`
@@ -91,9 +91,9 @@ type Person struct {
 
 // Objectives are what a run is measured against. A zero pointer means: nothing was promised.
 type Objectives struct {
-	RTO         *Duration `yaml:"rto,omitempty" json:"rto,omitempty"`                     // longest outage as clients see it
-	LostWrites  *int64    `yaml:"lost_writes,omitempty" json:"lost_writes,omitempty"`     // acknowledged writes that may be missing
-	MaxLagBytes *int64    `yaml:"max_lag_bytes,omitempty" json:"max_lag_bytes,omitempty"` // replication lag above which preflight refuses
+	RTO         *Duration `yaml:"rto,omitempty" json:"rto,omitempty"`                                            // longest outage as clients see it
+	LostWrites  *int64    `yaml:"lost_writes,omitempty" json:"lost_writes,omitempty" jsonschema:"minimum=0"`     // acknowledged writes that may be missing
+	MaxLagBytes *int64    `yaml:"max_lag_bytes,omitempty" json:"max_lag_bytes,omitempty" jsonschema:"minimum=0"` // replication lag above which preflight refuses
 	MaxLag      *Duration `yaml:"max_lag,omitempty" json:"max_lag,omitempty"`
 }
 

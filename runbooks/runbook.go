@@ -4,8 +4,8 @@ package runbooks
 type Runbook struct {
 	Name        string          `yaml:"runbook" json:"runbook"`
 	Description string          `yaml:"description,omitempty" json:"description,omitempty"`
-	Operation   string          `yaml:"operation" json:"operation"` // failover, watch
-	Estate      string          `yaml:"estate" json:"estate"`       // the estate's name
+	Operation   string          `yaml:"operation" json:"operation" jsonschema:"enum=failover,enum=watch"` // failover, watch
+	Estate      string          `yaml:"estate" json:"estate"`                                             // the estate's name
 	Failover    *Failover       `yaml:"failover,omitempty" json:"failover,omitempty"`
 	Watch       *Watch          `yaml:"watch,omitempty" json:"watch,omitempty"`
 	Gates       map[string]Gate `yaml:"gates,omitempty" json:"gates,omitempty"`
@@ -46,8 +46,8 @@ const (
 // Gate says who approves, how many, and until when.
 type Gate struct {
 	Approvers []string `yaml:"approvers,omitempty" json:"approvers,omitempty"` // names of people
-	Roles     []string `yaml:"roles,omitempty" json:"roles,omitempty"`
-	Count     int      `yaml:"count,omitempty" json:"count,omitempty"` // distinct approvers needed; default 1
+	Roles     []string `yaml:"roles,omitempty" json:"roles,omitempty" jsonschema:"enum=viewer,enum=operator,enum=approver,enum=admin"`
+	Count     int      `yaml:"count,omitempty" json:"count,omitempty" jsonschema:"minimum=1"` // distinct approvers needed; default 1
 	Deadline  Duration `yaml:"deadline,omitempty" json:"deadline,omitzero"`
 	FourEyes  bool     `yaml:"four_eyes,omitempty" json:"four_eyes,omitempty"` // never the requester
 	Reason    bool     `yaml:"reason_required,omitempty" json:"reason_required,omitempty"`

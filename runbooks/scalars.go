@@ -1,7 +1,11 @@
 package runbooks
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 )
 
@@ -40,3 +44,35 @@ func (d *Duration) UnmarshalText(text []byte) error {
 
 // Secret is a reference to a secret (env:NAME, file:/path), never the secret itself.
 type Secret string
+
+// SecretSchemes lists the forms that a reference can take, for messages.
+const SecretSchemes = "env:NAME (an environment variable of the worker) or file:/abs/path (a file on the worker)"
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// Valid says whether s has the form of a reference, without looking whether the secret is there.
+// Its errors never repeat s: what is not a reference may be the secret itself.
+func (s Secret) Valid() error {
+	scheme, rest, found := strings.Cut(string(s), ":")
+	switch {
+	case s == "":
+		return errors.New("no secret is named; expected " + SecretSchemes)
+	case found && scheme == "env":
+		if !variableName.MatchString(rest) {
+			return errors.New("what follows env: is not the name of an environment variable; expected letters, digits and _ only, as in env:PGPASSWORD")
+		}
+	case found && scheme == "file":
+		if !absolute(rest) {
+			return errors.New("what follows file: is not an absolute path; expected one such as file:/etc/muster/password")
+		}
+	default:
+		return errors.New("not a reference to a secret (its text is not repeated here, it may be the secret); expected " + SecretSchemes)
+	}
+	return nil
+}
+
+func absolute(path string) bool {
+	return filepath.IsAbs(path) && path != "/" && len(path) < 4096 && !strings.ContainsFunc(path, control)
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -117,7 +114,7 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 	hosts := host.New()
 	s := &steps.Steps{
 		Systems: map[string]activities.System{"postgresql": postgres.New(hosts)},
-		Routes:  map[string]activities.Route{"haproxy": haproxy.New()},
+		Routes:  map[string]activities.Route{"haproxy": haproxy.Driver{}},
 		Runs:    runs{client: temporal},
 		Load: func(in activities.LoadRunbookInput) (activities.LoadRunbookResult, error) {
 			resolved, err := c.load(in)
@@ -130,7 +127,7 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 	s.Verify = func(ctx context.Context, in activities.VerifyInput) (activities.ActResult, error) {
 		return probe.Verify(ctx, s.Marks, in)
 	}
-	s.Writers = writer.NewKeeper(filepath.Join(c.State, "writers"), s.Marks, spawnWriter)
+	s.Writers = writer.NewKeeper(c.State, s.Marks, writer.SpawnSelf)
 	return s, hosts.Close
 }
 
@@ -147,25 +144,10 @@ func (c Config) load(in activities.LoadRunbookInput) (runbooks.Resolved, error) 
 	return resolved, nil
 }
 
-// spawnWriter starts this binary again as a writer, in a session of its own: it measures on while the worker is down.
-func spawnWriter(config string) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find the worker's own binary: %w", err)
-	}
-	cmd := exec.Command(self, "writer", "--config", config)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start a writer: %w", err)
-	}
-	go func() { _ = cmd.Wait() }() // reaps it; how it fares is in its log
-	return nil
-}
-
 // RunWriter is the body of the writer process.
 func RunWriter(ctx context.Context, config string) error {
 	hosts := host.New()
 	defer hosts.Close()
 	s := &steps.Steps{Systems: map[string]activities.System{"postgresql": postgres.New(hosts)}}
-	return writer.RunFile(ctx, config, s.Marks)
+	return writer.Run(ctx, config, s.Marks)
 }

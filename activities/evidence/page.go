@@ -1,0 +1,437 @@
+package evidence
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/musterhq/muster/internal/journal"
+)
+
+// layoutVersion rises when the page of the same evidence looks different: a page is verified by drawing it again.
+const layoutVersion = 1
+
+var generator = fmt.Sprintf("muster evidence, layout %d", layoutVersion)
+
+// What the page shows at most; the JSON file has all of it, and the page says what it left out.
+const (
+	mostJournal = 2500
+	mostRows    = 1200 // of any other table
+	mostRunes   = 400  // of any text
+)
+
+var (
+	//go:embed page.html
+	pageSource string
+	//go:embed page.css
+	pageStyle string
+
+	page = template.Must(template.New("page").Funcs(template.FuncMap{
+		"duration": duration, "count": count, "clock": clock, "stamp": stamp, "short": short, "who": who,
+		"cut": func(text any) string { return clipped(fmt.Sprint(text), mostRunes) },
+	}).Parse(pageSource))
+)
+
+// WriteHTML writes the page: one file, no network, no script.
+func WriteHTML(w io.Writer, ev Evidence) error {
+	text, err := encode(ev)
+	if err != nil {
+		return err
+	}
+	return writePage(w, ev, sha256Hex(text))
+}
+
+func writePage(w io.Writer, ev Evidence, digest string) error {
+	var b bytes.Buffer
+	if err := page.Execute(&b, viewOf(ev, digest)); err != nil {
+		return fmt.Errorf("draw the evidence page of %s: %w", ev.Run.WorkflowID, err)
+	}
+	if _, err := w.Write(visible(b.Bytes())); err != nil {
+		return fmt.Errorf("write the evidence page of %s: %w", ev.Run.WorkflowID, err)
+	}
+	return nil
+}
+
+// visible shows the characters that would change how an auditor reads the text around them: overrides of its direction,
+// and control characters.
+func visible(text []byte) []byte {
+	if !bytes.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b bytes.Buffer
+	for _, r := range string(text) {
+		if hidden(r) {
+			fmt.Fprintf(&b, "‹U+%04X›", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.Bytes()
+}
+
+func hidden(r rune) bool {
+	return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || r >= 0x200b && r <= 0x200f || r >= 0x202a && r <= 0x202e ||
+		r >= 0x2066 && r <= 0x2069 || r == 0xfeff
+}
+
+// view is what the template reads.
+type view struct {
+	Evidence
+	Generator, Policy, SHA256 string
+	Style                     template.CSS
+	Badge                     badge
+	Tiles                     []tile
+	Criteria                  []criterionView
+	Picture                   picture
+	Parts                     []part
+	Systems                   []systemView
+	Steps                     []stepView
+	Journal                   []entryView
+	Acts                      []Act // decisions, interventions and refusals in order
+	Left                      map[string]int
+}
+
+// badge is a state with an icon and a word, so that its colour says nothing alone.
+type badge struct{ Class, Icon, Word string }
+
+type tile struct {
+	Title, Value, Note string
+	Badge              badge
+}
+
+type criterionView struct {
+	Criterion
+	Badge  badge
+	Shown  []systemResultView
+	Folded []systemResultView
+	Left   int
+}
+
+type systemResultView struct {
+	SystemResult
+	Badge badge
+}
+
+// part is one share of the outage; X and W are in thousandths of the bar.
+type part struct {
+	Class, Name, What string
+	Ms                int64
+	Percent           string
+	X, W              string
+}
+
+type systemView struct {
+	System
+	Facts  []factView
+	Same   int // facts that did not change and are left out
+	Result string
+}
+
+type factView struct {
+	Key, Before, After string
+	Changed            bool
+}
+
+type stepView struct {
+	Step
+	Badge   badge
+	Held    int64
+	Took    int64
+	Changes string
+}
+
+type entryView struct {
+	journal.Entry
+	What string
+}
+
+func viewOf(ev Evidence, digest string) view {
+	style := sha256.Sum256([]byte(pageStyle))
+	v := view{
+		Evidence: ev, Generator: generator, SHA256: digest, Style: template.CSS(pageStyle), //nolint:gosec // our own file
+		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(style[:]) + "'; base-uri 'none'; form-action 'none'",
+		Badge:  verdictBadge(ev.Verdict), Picture: draw(ev), Parts: partsOf(ev.Times), Left: map[string]int{},
+	}
+	for _, c := range ev.Criteria {
+		v.Criteria = append(v.Criteria, criterionViewOf(c))
+	}
+	v.Tiles = tilesOf(ev)
+	wide := len(ev.Systems) > 20
+	for _, s := range ev.Systems {
+		v.Systems = append(v.Systems, systemViewOf(s, wide))
+	}
+	for _, s := range ev.Steps {
+		v.Steps = append(v.Steps, stepViewOf(ev, s))
+	}
+	for _, e := range ev.Journal {
+		v.Journal = append(v.Journal, entryView{Entry: e, What: entryText(e)})
+	}
+	for _, g := range ev.Gates {
+		v.Acts = append(v.Acts, g.Decisions...)
+	}
+	v.Acts = slices.Concat(v.Acts, ev.Interventions)
+	slices.SortStableFunc(v.Acts, func(a, b Act) int { return cmp.Compare(a.Seq, b.Seq) })
+	v.limit()
+	return v
+}
+
+// limit keeps the page within its size, and counts what it leaves out.
+func (v *view) limit() {
+	v.Journal = keep(v.Left, "journal", v.Journal, mostJournal)
+	v.Steps = keep(v.Left, "steps", v.Steps, mostRows)
+	v.Systems = keep(v.Left, "systems", v.Systems, mostRows)
+	v.Acts = keep(v.Left, "acts", v.Acts, mostRows)
+	v.Gates = keep(v.Left, "gates", v.Gates, mostRows)
+	v.Refused = keep(v.Left, "refused", v.Refused, mostRows)
+	v.Holds = keep(v.Left, "holds", v.Holds, mostRows)
+	v.Undos = keep(v.Left, "undos", v.Undos, mostRows)
+	v.Notices = keep(v.Left, "notices", v.Notices, mostRows)
+	if v.Plan != nil {
+		p := *v.Plan
+		p.Steps = keep(v.Left, "plan", p.Steps, mostRows)
+		p.Systems = keep(v.Left, "planned systems", p.Systems, mostRows)
+		p.Findings = keep(v.Left, "findings", p.Findings, mostRows)
+		v.Plan = &p
+	}
+}
+
+func keep[T any](left map[string]int, name string, all []T, most int) []T {
+	if len(all) <= most {
+		return all
+	}
+	left[name] = len(all) - most
+	return all[:most]
+}
+
+var verdicts = map[journal.Verdict]badge{
+	journal.Passed:          {"good", "✓", "Passed"},
+	journal.PassedWithSkips: {"warn", "!", "Passed with skips"},
+	journal.MissedObjective: {"warn", "!", "Done, objectives missed"},
+	journal.RejectedVerdict: {"calm", "⊘", "Rejected"},
+	journal.Undone:          {"calm", "↶", "Undone"},
+	journal.Aborted:         {"bad", "✕", "Aborted"},
+	journal.FailedVerdict:   {"bad", "✕", "Failed"},
+	journal.ObservedVerdict: {"calm", "◎", "Observed only"},
+}
+
+func verdictBadge(v journal.Verdict) badge {
+	if b, known := verdicts[v]; known {
+		return b
+	}
+	if v == "" {
+		return badge{"warn", "…", "Not ended"}
+	}
+	return badge{"warn", "?", string(v)}
+}
+
+var results = map[Result]badge{
+	Met:           {"good", "✓", "met"},
+	Weak:          {"warn", "!", "weak"},
+	NotMet:        {"bad", "✕", "not met"},
+	NotMeasured:   {"warn", "?", "not measured"},
+	NotApplicable: {"calm", "–", "not asked"},
+}
+
+func criterionViewOf(c Criterion) criterionView {
+	v := criterionView{Criterion: c, Badge: results[c.Result]}
+	const shown, folded = 8, 1200
+	var notable, rest []systemResultView
+	for _, s := range c.Systems {
+		sv := systemResultView{SystemResult: s, Badge: results[s.Result]}
+		if len(c.Systems) > shown && (s.Result == Met || s.Result == NotApplicable) {
+			rest = append(rest, sv)
+		} else {
+			notable = append(notable, sv)
+		}
+	}
+	if len(c.Systems) < 2 && c.Result == NotApplicable {
+		return v
+	}
+	v.Shown = notable[:min(len(notable), 20)]
+	rest = slices.Concat(notable[len(v.Shown):], rest)
+	v.Folded = rest[:min(len(rest), folded)]
+	v.Left = len(rest) - len(v.Folded)
+	return v
+}
+
+func tilesOf(ev Evidence) []tile {
+	by := map[string]Criterion{}
+	for _, c := range ev.Criteria {
+		by[c.ID] = c
+	}
+	rto, lost, approved := by[CriterionRTO], by[CriterionLostWrites], by[CriterionApproved]
+	out := tile{Title: "Outage", Value: "not measured", Note: "objective: " + rto.Asked, Badge: results[rto.Result]}
+	loss := tile{Title: "Lost writes", Value: "not measured", Note: "objective: " + lost.Asked, Badge: results[lost.Result]}
+	if rto.Result == NotApplicable && !ev.Times.Measured {
+		out.Value, loss.Value = "none", "none"
+		out.Note, loss.Note = rto.Found, lost.Found
+	}
+	var missing, acknowledged int64
+	for _, s := range ev.Systems {
+		if s.Measure != nil && s.Measure.Measured {
+			missing += s.Measure.Missing
+			acknowledged += s.Measure.Acknowledged
+		}
+	}
+	if ev.Times.Measured {
+		out.Value, loss.Value = duration(ev.Times.OutageMs), count(missing)
+		if len(ev.Systems) > 1 && ev.Times.OutageMs > 0 {
+			out.Note = "worst: " + ev.Times.System + " · " + out.Note
+		}
+		loss.Note = fmt.Sprintf("of %s acknowledged · %s", count(acknowledged), loss.Note)
+	}
+	who := tile{Title: "Approved by", Value: approversOf(ev), Badge: results[approved.Result], Note: "nobody was asked"}
+	if n := len(ev.Gates); n > 0 {
+		who.Note = fmt.Sprintf("%s open for %s", plural(n, "gate"), duration(ev.Times.GatesMs))
+	}
+	return []tile{out, loss, who}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func approversOf(ev Evidence) string {
+	var names []string
+	for _, g := range ev.Gates {
+		for _, d := range g.Decisions {
+			if name := first(d.Author, "(nobody named)"); d.Action == "approve" && g.Outcome == journal.Approved && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return "nobody"
+	}
+	return strings.Join(names, ", ")
+}
+
+func partsOf(t Times) []part {
+	if t.OutageMs <= 0 {
+		return nil
+	}
+	parts := []part{
+		{Class: "detect", Name: "Detect", What: "from the outage's start to the run's", Ms: t.DetectMs},
+		{Class: "decide", Name: "Decide", What: "a gate was open", Ms: t.DecideMs},
+		{Class: "execute", Name: "Execute", What: "the rest: steps and holds", Ms: t.ExecuteMs},
+		{Class: "verify", Name: "Verify", What: "from the route's turn to a good write and read", Ms: t.VerifyMs},
+	}
+	x := 0.0
+	for i := range parts {
+		share := float64(parts[i].Ms) / float64(t.OutageMs)
+		parts[i].Percent = fmt.Sprintf("%.0f %%", share*100)
+		parts[i].X, parts[i].W = f1(x*1000), f1(share*1000)
+		x += share
+	}
+	return parts
+}
+
+func systemViewOf(s System, wide bool) systemView {
+	v := systemView{System: s}
+	keys := slices.Sorted(maps.Keys(s.Before))
+	for _, k := range slices.Sorted(maps.Keys(s.After)) {
+		if _, both := s.Before[k]; !both {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		f := factView{Key: k, Before: s.Before[k], After: s.After[k], Changed: s.ObservedAgain && s.Before[k] != s.After[k]}
+		if (wide && !f.Changed) || len(v.Facts) >= 60 {
+			v.Same++
+			continue
+		}
+		v.Facts = append(v.Facts, f)
+	}
+	return v
+}
+
+func stepViewOf(ev Evidence, s Step) stepView {
+	v := stepView{Step: s, Badge: stepBadge(s.Outcome), Changes: changes(s.Before, s.After)}
+	for _, a := range s.Attempts {
+		if !a.To.IsZero() {
+			v.Took += max(0, ms(a.To.Sub(a.From)))
+		}
+	}
+	for _, h := range ev.Holds {
+		if h.Step == s.ID && s.ID != "" && !h.To.IsZero() {
+			v.Held += max(0, ms(h.To.Sub(h.From)))
+		}
+	}
+	return v
+}
+
+func stepBadge(o journal.Outcome) badge {
+	switch o {
+	case journal.Changed:
+		return badge{"good", "✓", "changed"}
+	case journal.Unchanged:
+		return badge{"good", "✓", "unchanged"}
+	case journal.Skipped:
+		return badge{"warn", "»", "skipped"}
+	case journal.Canceled:
+		return badge{"calm", "⊘", "canceled"}
+	case "":
+		return badge{"warn", "…", "did not end"}
+	default:
+		return badge{"bad", "✕", string(o)}
+	}
+}
+
+// changes writes what the first and the last look of a step saw differently.
+func changes(before, after journal.Facts) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(after)) {
+		switch b, had := before[k]; {
+		case !had:
+			parts = append(parts, k+": "+after[k])
+		case b != after[k]:
+			parts = append(parts, k+": "+b+" → "+after[k])
+		}
+	}
+	return clipped(strings.Join(parts, "; "), mostRunes)
+}
+
+// entryText says in one cell what an entry recorded.
+func entryText(e journal.Entry) string {
+	var parts []string
+	add := func(label, text string) {
+		if text != "" {
+			parts = append(parts, label+text)
+		}
+	}
+	add("", e.Title)
+	if e.Message != e.Title {
+		add("", e.Message)
+	}
+	add("action: ", e.Action)
+	add("by ", e.Author)
+	add("identity: ", e.Identity)
+	add("via ", e.Channel)
+	add("reason: ", e.Reason)
+	if e.PlanHash != "" {
+		add("plan ", short(e.PlanHash))
+	}
+	if e.Attempts > 1 {
+		add("", fmt.Sprintf("%d tries", e.Attempts))
+	}
+	if e.TookMs > 0 {
+		add("took ", duration(e.TookMs))
+	}
+	if !e.Deadline.IsZero() {
+		add("deadline ", stamp(e.Deadline))
+	}
+	add("", changes(e.Before, e.After))
+	return clipped(strings.Join(parts, " · "), mostRunes)
+}

@@ -1,0 +1,71 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ForTest builds a sandbox and takes it away when the test ends. It fails the test where a part is missing. On a test's
+// failure the ends of the servers' logs go to the test's log.
+func ForTest(t testing.TB, options ...Options) *Sandbox {
+	t.Helper()
+	sweep(t)
+	var o Options
+	if len(options) > 0 {
+		o = options[0]
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	s, err := up(ctx, o, procOf(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if t.Failed() {
+			for _, system := range s.state.Systems {
+				for _, site := range sites {
+					t.Logf("log of %s: %s", memberName(system, site), s.tail(system, site))
+				}
+			}
+		}
+		if err := s.Down(ctx, true); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// sweep takes away the sandboxes of test processes that were killed before their clean-up could run.
+func sweep(t testing.TB) {
+	own, err := findOwner(context.Background())
+	if err != nil {
+		return // Up will say it
+	}
+	found, _ := filepath.Glob(filepath.Join(os.TempDir(), "muster-sandbox-*", stateFile)) // only a bad pattern is an error
+	for _, path := range found {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // somebody else sweeps, too
+		}
+		// Everybody may write to the temporary folder, and Down kills the processes that the file names: trust only our own.
+		file, ok := info.Sys().(*syscall.Stat_t)
+		if !ok || (int(file.Uid) != os.Geteuid() && file.Uid != own.UID) {
+			continue
+		}
+		s, err := Open(filepath.Dir(path))
+		if err != nil || s.state.Test.PID == 0 || s.state.Test.alive() {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if err := s.Down(ctx, true); err != nil {
+			t.Logf("take away the sandbox that a killed test left in %s: %v", s.state.Dir, err)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,71 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	haproxyProgram = "/usr/sbin/haproxy"
+	sshdProgram    = "/usr/sbin/sshd"
+)
+
+// postgresRoot is where Debian keeps PostgreSQL's programs, a folder for each major version.
+const postgresRoot = "/usr/lib/postgresql"
+
+// BinDirectories returns where PostgreSQL servers are installed, the newest version first.
+func BinDirectories() []string {
+	found, _ := filepath.Glob(postgresRoot + "/*/bin/initdb") // only a bad pattern is an error
+	var out []string
+	version := func(dir string) int {
+		n, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
+		return n
+	}
+	for _, path := range found {
+		dir := filepath.Dir(path)
+		at := 0
+		for at < len(out) && version(out[at]) > version(dir) {
+			at++
+		}
+		out = append(out[:at], append([]string{dir}, out[at:]...)...)
+	}
+	return out
+}
+
+// findPrograms chooses the newest PostgreSQL where none is named, and checks that every program needed is there.
+func (o *Options) findPrograms() error {
+	if o.BinDirectory == "" {
+		if found := BinDirectories(); len(found) > 0 {
+			o.BinDirectory = found[0]
+		} else {
+			o.BinDirectory = postgresRoot + "/NN/bin"
+		}
+	}
+	needed := []string{}
+	for _, name := range []string{"initdb", "postgres", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_controldata"} {
+		needed = append(needed, filepath.Join(o.BinDirectory, name))
+	}
+	if !o.NoRoute {
+		needed = append(needed, haproxyProgram)
+	}
+	if o.SSH {
+		needed = append(needed, sshdProgram)
+	}
+	var missing []string
+	for _, path := range needed {
+		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			missing = append(missing, path)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), installLine([]string{"postgresql", "haproxy", "openssh-server"}))
+	}
+	return nil
+}
+
+func installLine(packages []string) string {
+	return "apt-get install -y --no-install-recommends " + strings.Join(packages, " ")
+}
