@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  := -X main.version=$(VERSION) -X github.com/musterhq/muster/starter.version=$(VERSION)
+LDFLAGS  := -X main.version=$(VERSION) -X github.com/musterhq/muster/starter.Version=$(VERSION)
 TOOL     := go tool -modfile=tools/go.mod
 # Test packages at a time. They run real databases and measure outages: more of them at once measure each other.
 PARALLEL ?= 2
@@ -54,6 +54,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 		echo "$${func#func } in $$(dirname $$file)"; \
 		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" </dev/null || exit 1; \
 	done
+
+.PHONY: update-golden
+update-golden: ## Write every golden file anew; the diff is the review
+	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
 
 .PHONY: lint
 lint: ## Check style, bugs, arrows, determinism of workflows, and go.mod

@@ -3,8 +3,8 @@ package deploy
 
 import _ "embed"
 
-// InstallPackages is a POSIX shell script that installs missing Debian packages: feed it to `sh -s -- PACKAGE...`,
-// with INSTALL_COMMAND set to what a person would type to run it again. It exits with 3 where it needs root.
+// InstallPackages is a POSIX shell script that installs missing Debian packages: `sh -c TEXT muster PACKAGE...`, with
+// INSTALL_COMMAND set to what a person would type to run it again. It exits with 3 where it needs root.
 //
 //go:embed install-packages
 var InstallPackages string

@@ -46,7 +46,7 @@ var keyHelp = map[string]map[string]string{
 	},
 	"PostgreSQLMember": {
 		"data_directory":  "Absolute path of the data directory",
-		"bin_directory":   "Absolute path of the folder that has pg_ctl, pg_rewind and pg_controldata",
+		"bin_directory":   "Absolute path of the server's own programs: pg_ctl, pg_rewind, pg_basebackup, pg_controldata",
 		"config_file":     "Absolute path of postgresql.conf, where it is not in the data directory",
 		"slot":            "The physical replication slot that this member uses when it is a standby",
 		"primary_address": "host:port as the other member's walreceiver reaches this server; default address",

@@ -52,9 +52,13 @@ func (a *app) operationOf(o runOptions, ofWorker string) (string, string, error)
 	if err != nil {
 		return "", "", fail("check --runbooks and MUSTER_RUNBOOKS", "%w (folder from %s)", err, source)
 	}
-	r, err := folder.Resolve(o.input.Runbook, runbooks.Overrides{Mode: o.input.Mode, From: o.input.From, To: o.input.To, Kind: o.input.Kind})
+	set := runbooks.Overrides{Mode: o.input.Mode, From: o.input.From, To: o.input.To, Kind: o.input.Kind}
+	r, err := folder.Resolve(o.input.Runbook, set)
 	if err != nil {
 		next := "muster validate " + dir
+		if set != (runbooks.Overrides{}) {
+			next = "check what mode, --from, --to and --kind set (plan sets mode observe), and " + next
+		}
 		var wrong runbooks.Problems
 		if !errors.As(err, &wrong) {
 			next = "choose one of them, or the folder with --runbooks"

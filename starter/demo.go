@@ -80,8 +80,8 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 		defer cancel()
 		if stopErr := d.stop(ctx); stopErr != nil {
 			var code *exit
-			if errors.As(err, &code) {
-				err = nil // the exit code of a verdict would hide that something is left
+			if errors.As(err, &code) || errors.Is(err, context.Canceled) {
+				err = nil // the exit code of a verdict or an interrupt would hide that something is left
 			}
 			err = errors.Join(err, stopErr)
 		}

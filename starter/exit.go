@@ -30,7 +30,7 @@ const exitCodes = `Exit codes:
     5  undone: aborted or cancelled (the verdict says whether all could be undone)
     6  passed with skips
     7  missed objectives: done, but slower or with more loss than promised
-  130  interrupted: muster stopped following, the run goes on`
+  130  interrupted: muster stopped following, the run goes on (the demo stops everything)`
 
 func exitCodesTopic() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What muster's exit codes mean", Long: exitCodes}

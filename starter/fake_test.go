@@ -269,6 +269,8 @@ type handle struct{ *fakeRun }
 func (h handle) GetID() string    { return h.id }
 func (h handle) GetRunID() string { return h.runID }
 
+func (h handle) GetFirstExecutionRunID() string { return h.runID }
+
 func (h handle) Get(ctx context.Context, into any) error {
 	select {
 	case <-h.done:

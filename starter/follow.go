@@ -21,6 +21,7 @@ type follower struct {
 	a       *app
 	e       *engine
 	x       execution
+	quiet   bool      // shows only where people are needed
 	noWait  bool      // end where people are needed
 	decider *identity // asks at gates, in the foreground; nil: only shows what to type
 	auto    bool      // approves the plan for the decider instead of asking, and gives up at a hold
@@ -54,7 +55,7 @@ func (a *app) follow(ctx context.Context, f follower) (run.Result, error) {
 	for {
 		select {
 		case end := <-ended:
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !f.quiet {
 				f.last(ctx)
 			}
 			f.wipe()
@@ -83,6 +84,9 @@ func (f *follower) step(ctx context.Context) error {
 		return nil // the run goes on without us: so do we without its worker
 	}
 	f.silent = false
+	if f.quiet {
+		return f.people(ctx, s)
+	}
 	if f.a.live() {
 		f.draw(s)
 	} else if err := f.lines(ctx, s); err != nil {

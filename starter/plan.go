@@ -25,7 +25,8 @@ func newPlan(a *app) *cobra.Command {
 		Short: "Show what a runbook would do now: the same code in mode observe, moving nothing",
 		Long: `Show what a runbook would do now. The run is started in mode observe: it looks, plans and checks, and moves nothing.
 
-Exit code 0 says that nothing speaks against the move; 1 that preflight refuses it.
+Exit code 0 says that nothing speaks against the move; 1 that preflight refuses it; 3 that the world could not be looked at,
+and the run is held until somebody says what to do.
 
 ` + exitCodes,
 		Args:              args(cobra.ExactArgs(1)),
@@ -45,9 +46,10 @@ func (a *app) runPlan(ctx context.Context, e *engine, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	result, err := e.result(ctx, x)
+	f := follower{e: e, x: x, quiet: true, noWait: true}
+	result, err := a.follow(ctx, f)
 	if err != nil {
-		return err
+		return a.stopped(ctx, f, err)
 	}
 	out := planned{execution: x, Result: result}
 	p, planErr := e.plan(ctx, x)

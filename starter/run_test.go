@@ -302,6 +302,19 @@ func TestPlanMovesNothing(t *testing.T) {
 	require.Contains(t, out, "refused standby-not-streaming orders: it\uFFFD[31m streams from nobody\n      next: start it")
 }
 
+func TestPlanThatIsHeld(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.fake.onStart = func() *fakeRun {
+		r := newFakeRun("failover:shop", "r-1")
+		r.status.State, r.status.Holds = run.StateHeld, []run.HoldStatus{{Step: "observe/orders", Why: "no route to host", Since: started}}
+		return r
+	}
+	code, out, _ := c.run("plan", "failover-shop")
+	require.Equal(t, codeAwaiting, code)
+	require.Equal(t, "held: observe/orders: no route to host\n  next: muster retry failover:shop observe/orders   # or with --set key=value, or: muster skip failover:shop observe/orders, muster abort failover:shop\n", out)
+}
+
 func TestExitOfUnknownErrors(t *testing.T) {
 	t.Parallel()
 	c := newCLI(t)

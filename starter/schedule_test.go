@@ -1,6 +1,7 @@
 package starter
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -60,9 +61,10 @@ func TestSchedule(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("../runbooks")))
-	book := filepath.Join(dir, "failover-shop-observe.yaml")
-	text, err := os.ReadFile(book)
+	text, err := os.ReadFile("../runbooks/failover-shop.yaml")
 	require.NoError(t, err)
+	book := filepath.Join(dir, "nightly.yaml")
+	text = bytes.Replace(text, []byte("runbook: failover-shop"), []byte("runbook: nightly"), 1)
 	write := func(schedule string) {
 		require.NoError(t, os.WriteFile(book, append(text, []byte(schedule)...), 0o600))
 	}
@@ -75,30 +77,30 @@ func TestSchedule(t *testing.T) {
 	require.Contains(t, stderr, "has no schedule")
 
 	write("\nschedule:\n  cron: \"30 6 * * 1\"\n  time_zone: Europe/Berlin\n")
-	code, out, stderr := c.run("schedule", "apply", "failover-shop-observe")
+	code, out, stderr := c.run("schedule", "apply", "nightly")
 	require.Equal(t, codeDone, code, stderr)
-	require.Equal(t, "created schedule muster:failover-shop-observe: 30 6 * * 1 Europe/Berlin, catch-up 5m0s\n", out)
-	s := c.fake.schedules.schedules["muster:failover-shop-observe"]
+	require.Equal(t, "created schedule muster:nightly: 30 6 * * 1 Europe/Berlin, catch-up 5m0s\n", out)
+	s := c.fake.schedules.schedules["muster:nightly"]
 	require.Equal(t, enums.SCHEDULE_OVERLAP_POLICY_SKIP, s.Policy.Overlap)
 	require.Equal(t, 5*time.Minute, s.Policy.CatchupWindow, "not Temporal's year")
 	action := s.Action.(*client.ScheduleWorkflowAction)
 	require.Equal(t, "failover:shop", action.ID)
 	require.Equal(t, "Failover", action.Workflow)
 	require.Equal(t, run.TaskQueue, action.TaskQueue)
-	require.Equal(t, []any{run.Input{Runbook: "failover-shop-observe", Channel: "schedule", RequestedBy: "schedule"}}, action.Args)
+	require.Equal(t, []any{run.Input{Runbook: "nightly", Channel: "schedule", RequestedBy: "schedule"}}, action.Args)
 
 	write("\nschedule:\n  cron: \"0 7 * * 1\"\n  catch_up: 20m\n  paused: true\n")
-	code, out, stderr = c.run("schedule", "apply", "failover-shop-observe")
+	code, out, stderr = c.run("schedule", "apply", "nightly")
 	require.Equal(t, codeDone, code, stderr)
-	require.Equal(t, "updated schedule muster:failover-shop-observe: 0 7 * * 1 UTC, catch-up 20m0s, paused\n", out)
-	s = c.fake.schedules.schedules["muster:failover-shop-observe"]
+	require.Equal(t, "updated schedule muster:nightly: 0 7 * * 1 UTC, catch-up 20m0s, paused\n", out)
+	s = c.fake.schedules.schedules["muster:nightly"]
 	require.True(t, s.State.Paused)
 	require.Equal(t, []string{"0 7 * * 1"}, s.Spec.CronExpressions)
 	require.Equal(t, 20*time.Minute, s.Policy.CatchupWindow)
 
-	code, _, _ = c.run("schedule", "delete", "failover-shop-observe")
+	code, _, _ = c.run("schedule", "delete", "nightly")
 	require.Equal(t, codeDone, code)
-	code, _, stderr = c.run("schedule", "delete", "failover-shop-observe")
+	code, _, stderr = c.run("schedule", "delete", "nightly")
 	require.Equal(t, codeError, code)
 	require.Contains(t, stderr, "has no schedule at fake:7233")
 }

@@ -182,7 +182,7 @@ func round(d time.Duration) time.Duration {
 // showResult writes how a run ended.
 func (a *app) showResult(w io.Writer, r run.Result) {
 	fmt.Fprintf(w, "%s %s\n", a.paint(bold, "Verdict:"), a.verdict(r.Verdict))
-	if r.Summary != "" {
+	if r.Summary != "" && (len(r.Measures) == 0 || r.Verdict != journal.Passed) { // of a run that passed, it says what the measures say
 		fmt.Fprintf(w, "  %s\n", printable(r.Summary))
 	}
 	for _, m := range r.Measures {

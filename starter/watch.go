@@ -48,20 +48,25 @@ func newWatch(a *app) *cobra.Command {
 // followToEnd follows a run and turns its verdict into the exit code.
 func (a *app) followToEnd(ctx context.Context, f follower) error {
 	result, err := a.follow(ctx, f)
-	if errors.Is(err, errAwaiting) {
-		return a.awaiting(ctx, f)
-	}
 	if err != nil {
-		if ctx.Err() != nil {
-			a.say("\nstopped following; the run goes on (next: muster watch %s, or muster abort %s)\n", f.x.WorkflowID, f.x.WorkflowID)
-		}
-		return err
+		return a.stopped(ctx, f, err)
 	}
 	err = a.print(finished{f.x, run.StateEnded, &result}, func(w io.Writer) { a.showResult(w, result) })
 	if err != nil {
 		return err
 	}
 	return exitWith(codeOf(result.Verdict))
+}
+
+// stopped says why following ended before the run did.
+func (a *app) stopped(ctx context.Context, f follower, err error) error {
+	if errors.Is(err, errAwaiting) {
+		return a.awaiting(ctx, f)
+	}
+	if ctx.Err() != nil {
+		a.say("\nstopped following; the run goes on (next: muster watch %s, or muster abort %s)\n", f.x.WorkflowID, f.x.WorkflowID)
+	}
+	return err
 }
 
 func (a *app) awaiting(ctx context.Context, f follower) error {

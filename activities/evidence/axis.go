@@ -114,6 +114,7 @@ func (a axis) x(t time.Time) float64 {
 type tick struct {
 	x     float64
 	after time.Duration
+	step  time.Duration // between ticks: how fine the label must be
 }
 
 var tickSteps = []time.Duration{
@@ -153,7 +154,7 @@ func (a axis) ticks(zero time.Time, room float64) []tick {
 		for most := n + 200; n < most && !zero.Add(n*step).After(p.to); n++ {
 			x := a.x(zero.Add(n * step))
 			if len(out) == 0 || x-out[len(out)-1].x >= room*0.9 {
-				out = append(out, tick{x: x, after: n * step})
+				out = append(out, tick{x: x, after: n * step, step: step})
 			}
 		}
 	}

@@ -17,6 +17,14 @@ type script struct {
 	entries []journal.Entry
 	prev    string
 	plan    journal.Plan
+	count   map[string]int // how often a step began: the second is fence/orders#2
+}
+
+func (s *script) id(phase, system string) string {
+	if n := s.count[phase+"/"+system]; n > 1 {
+		return fmt.Sprintf("%s/%s#%d", phase, system, n)
+	}
+	return phase + "/" + system
 }
 
 var t0 = time.Date(2026, 3, 14, 9, 26, 53, 589_000_000, time.UTC)
@@ -24,7 +32,7 @@ var t0 = time.Date(2026, 3, 14, 9, 26, 53, 589_000_000, time.UTC)
 const runID = "0195a2b4-7c31-7e2a-9d0f-3b8e5c6a1f42"
 
 func begin(t testing.TB, h journal.Header) *script {
-	s := &script{t: t, at: t0, prev: journal.Genesis}
+	s := &script{t: t, at: t0, prev: journal.Genesis, count: map[string]int{}}
 	h.WorkflowID, h.RunID = "failover:shop", runID
 	h.Operation, h.Estate, h.Runbook = "failover", "shop", "failover-shop"
 	h.Document = "9f2c1d7a4b6e8f0a1c3d5e7f9b2d4f6a8c0e1f3a5b7c9d0e2f4a6b8c0d1e3f5a"
@@ -48,11 +56,12 @@ func (s *script) add(after time.Duration, e journal.Entry) *script {
 }
 
 func (s *script) start(phase, system, title string) *script {
-	return s.add(5*time.Millisecond, journal.Entry{Kind: journal.StepStarted, Phase: phase, System: system, Step: phase + "/" + system, Title: title})
+	s.count[phase+"/"+system]++
+	return s.add(5*time.Millisecond, journal.Entry{Kind: journal.StepStarted, Phase: phase, System: system, Step: s.id(phase, system), Title: title})
 }
 
 func (s *script) end(took time.Duration, phase, system string, e journal.Entry) *script {
-	e.Kind, e.Phase, e.System, e.Step, e.TookMs = journal.StepEnded, phase, system, phase+"/"+system, took.Milliseconds()
+	e.Kind, e.Phase, e.System, e.Step, e.TookMs = journal.StepEnded, phase, system, s.id(phase, system), took.Milliseconds()
 	if e.Outcome == "" {
 		e.Outcome = journal.Changed
 	}
@@ -227,7 +236,7 @@ const attack = `"><script>alert(1)</script><img src=x onerror=alert(2)>'{{.}}]]>
 
 // hostile puts an attack into every text field that a journal has.
 func hostile(t testing.TB) []journal.Entry {
-	s := &script{t: t, at: t0, prev: journal.Genesis}
+	s := &script{t: t, at: t0, prev: journal.Genesis, count: map[string]int{}}
 	h := journal.Header{WorkflowID: attack + "../../etc/passwd", RunID: attack, Operation: attack, Estate: attack, Runbook: attack, Document: attack,
 		Mode: attack, From: attack, To: attack, MoveKind: attack, RequestedBy: attack, Channel: attack}
 	facts := journal.Facts{attack: attack, "proof": attack}

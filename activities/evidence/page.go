@@ -36,7 +36,8 @@ var (
 
 	page = template.Must(template.New("page").Funcs(template.FuncMap{
 		"duration": duration, "count": count, "clock": clock, "stamp": stamp, "short": short, "who": who,
-		"cut": func(text any) string { return clipped(fmt.Sprint(text), mostRunes) },
+		"next": func(i int) int { return i + 1 },
+		"cut":  func(text any) string { return clipped(fmt.Sprint(text), mostRunes) },
 	}).Parse(pageSource))
 )
 
@@ -88,6 +89,7 @@ type view struct {
 	Generator, Policy, SHA256 string
 	Style                     template.CSS
 	Badge                     badge
+	Doubts                    string // how many criteria do not hold, whatever the verdict says
 	Tiles                     []tile
 	Criteria                  []criterionView
 	Picture                   picture
@@ -163,6 +165,7 @@ func viewOf(ev Evidence, digest string) view {
 	for _, c := range ev.Criteria {
 		v.Criteria = append(v.Criteria, criterionViewOf(c))
 	}
+	v.Doubts = doubtsOf(ev)
 	v.Tiles = tilesOf(ev)
 	wide := len(ev.Systems) > 20
 	for _, s := range ev.Systems {
@@ -237,7 +240,7 @@ var results = map[Result]badge{
 	Weak:          {"warn", "!", "weak"},
 	NotMet:        {"bad", "✕", "not met"},
 	NotMeasured:   {"warn", "?", "not measured"},
-	NotApplicable: {"calm", "–", "not asked"},
+	NotApplicable: {"calm", "–", "does not apply"},
 }
 
 func criterionViewOf(c Criterion) criterionView {
@@ -255,11 +258,27 @@ func criterionViewOf(c Criterion) criterionView {
 	if len(c.Systems) < 2 && c.Result == NotApplicable {
 		return v
 	}
-	v.Shown = notable[:min(len(notable), 20)]
+	v.Shown = notable[:min(len(notable), shown)]
 	rest = slices.Concat(notable[len(v.Shown):], rest)
 	v.Folded = rest[:min(len(rest), folded)]
 	v.Left = len(rest) - len(v.Folded)
 	return v
+}
+
+func doubtsOf(ev Evidence) string {
+	var parts []string
+	for _, r := range []Result{NotMet, NotMeasured, Weak} {
+		n := 0
+		for _, c := range ev.Criteria {
+			if c.Result == r {
+				n++
+			}
+		}
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, results[r].Word))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func tilesOf(ev Evidence) []tile {

@@ -92,15 +92,11 @@ func draw(ev Evidence) picture {
 	c := canvas{axis: newAxis(moments(ev, all, outages, end), working(all), plotX, plotEnd-8)}
 	height := float64(headTop + len(all)*rowHeight)
 	c.background(ev, all, height)
-	for _, b := range unwatched {
-		c.band("unwatched", b, height, "not watched for "+duration(ms(length(b)))+": no writer ran")
-	}
-	for _, b := range outages {
-		c.band("outage", b, height, "clients were cut off for "+duration(ms(length(b))))
-	}
+	c.bands("unwatched", unwatched, height, "no writer ran for ")
+	c.bands("outage", outages, height, "clients were cut off for ")
 	c.gaps(height)
 	for i, r := range all {
-		c.row(r, float64(headTop+i*rowHeight), i > 0 && all[i-1].group == r.group)
+		c.row(r, float64(headTop+i*rowHeight))
 	}
 	c.noReturn(ev, height)
 	c.outageLabel(ev)
@@ -128,8 +124,7 @@ func clientBands(ev Evidence) (outages, unwatched []journal.Band) {
 		}
 		unwatched = append(unwatched, s.Measure.Unwatched...)
 	}
-	outages, unwatched = union(outages, 0), union(unwatched, 0)
-	return outages[:min(len(outages), 300)], unwatched[:min(len(unwatched), 300)]
+	return union(outages, 0), union(unwatched, 0)
 }
 
 func moments(ev Evidence, all []row, outages []journal.Band, end time.Time) []time.Time {
@@ -187,33 +182,57 @@ func (c *canvas) background(ev Evidence, all []row, height float64) {
 		c.path("grid", fmt.Sprintf("M%s %dV%s", f1(t.x), headTop, f1(height)), "")
 		label := "0"
 		if t.after != 0 {
-			label = signedDuration(t.after)
+			label = sinceStart(t.after, t.step)
 		}
 		c.text("tick", "middle", min(t.x, plotEnd-14), height+14, label, "")
 	}
 	c.text("tick", "start", 4, height+14, "since "+ev.Started.UTC().Format("15:04:05.000 UTC"), "")
 }
 
-func signedDuration(d time.Duration) string {
+// sinceStart labels a tick as finely as ticks are apart.
+func sinceStart(d, step time.Duration) string {
 	sign := "+"
 	if d < 0 {
 		sign, d = "−", -d
 	}
-	switch {
+	digits := 0
+	for unit := time.Second; unit > step && digits < 3; unit /= 10 {
+		digits++
+	}
+	width := 2
+	if digits > 0 {
+		width += 1 + digits
+	}
+	switch seconds := (d % time.Minute).Seconds(); {
 	case d < time.Second:
 		return sign + strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	case d < time.Minute:
-		return sign + strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
-	case d < time.Hour:
-		return fmt.Sprintf("%s%d:%02d min", sign, d/time.Minute, d%time.Minute/time.Second)
+		return sign + strconv.FormatFloat(seconds, 'f', digits, 64) + " s"
+	case d < time.Hour || step < time.Minute:
+		return fmt.Sprintf("%s%d:%0*.*f", sign, d/time.Minute, width, digits, seconds)
 	default:
 		return fmt.Sprintf("%s%d:%02d h", sign, d/time.Hour, d%time.Hour/time.Minute)
 	}
 }
 
-func (c *canvas) band(class string, b journal.Band, height float64, title string) {
-	x0, x1 := c.axis.x(b.From), c.axis.x(b.To)
-	c.rect(class, x0, 44, max(2, x1-x0), height-44, title)
+// bands draws sorted intervals over all rows. Those that are nearer than the eye sees become one, whose title counts them.
+func (c *canvas) bands(class string, sorted []journal.Band, height float64, what string) {
+	const near = 3
+	for i := 0; i < len(sorted); {
+		x0, x1 := c.axis.x(sorted[i].From), c.axis.x(sorted[i].To)
+		x1 = max(x1, x0+2)
+		longest, n := length(sorted[i]), 1
+		for ; i+n < len(sorted) && c.axis.x(sorted[i+n].From) < x1+near; n++ {
+			x1 = max(x1, c.axis.x(sorted[i+n].To))
+			longest = max(longest, length(sorted[i+n]))
+		}
+		title := what + duration(ms(longest))
+		if n > 1 {
+			title = fmt.Sprintf("%d intervals; at the longest, %s", n, title)
+		}
+		c.rect(class, x0, 44, x1-x0, height-44, title)
+		i += n
+	}
 }
 
 // gaps marks where the axis is broken, with the length of the wait in the topmost lane.
@@ -232,12 +251,19 @@ func (c *canvas) gaps(height float64) {
 	}
 }
 
-func (c *canvas) row(r row, y float64, _ bool) {
+func (c *canvas) row(r row, y float64) {
 	c.text("label", "start", labelsX, y+14, fit(r.label, plotX-labelsX-6), first(r.title, r.label))
 	left, right := float64(plotEnd), float64(plotX)
+	drawn := map[string]float64{} // class -> to where it covers the row, for rows of many steps
 	for _, b := range r.bars {
 		x0, x1 := c.axis.x(b.from), c.axis.x(b.to)
 		x1 = max(x1, x0+2.5)
+		if covered := drawn[b.class]; len(r.bars) > 100 && x0 < covered {
+			if x0 = covered; x1-x0 < 2 {
+				continue
+			}
+		}
+		drawn[b.class] = x1
 		c.rect("bar "+b.class, x0, y+4, x1-x0, rowHeight-8, b.title)
 		left, right = min(left, x0), max(right, x1)
 	}
@@ -262,8 +288,13 @@ func (c *canvas) row(r row, y float64, _ bool) {
 }
 
 func (c *canvas) noReturn(ev Evidence, height float64) {
+	last := -1000.0
 	for i, n := range ev.NoReturn {
 		x := c.axis.x(n.At)
+		if x < last+5 {
+			continue // one line for those that are nearer than the eye sees
+		}
+		last = x
 		c.path("noreturn", fmt.Sprintf("M%s 44V%s", f1(x), f1(height)), first(n.Title, "point of no return"))
 		if i == 0 {
 			text := "point of no return"
@@ -271,9 +302,6 @@ func (c *canvas) noReturn(ev Evidence, height float64) {
 				text = fmt.Sprintf("point of no return, the first of %d", more+1)
 			}
 			c.label("noreturntext", x, 40, text)
-		}
-		if i == 99 {
-			return
 		}
 	}
 }

@@ -222,7 +222,7 @@ func merge(bars []bar) []bar {
 			out = append(out, bar{from: b.From, to: b.To, class: class, title: class + " for " + duration(ms(length(b)))})
 		}
 	}
-	return out[:min(len(out), 400)]
+	return out
 }
 
 // systemRows gives a row to the systems that somebody will ask about: failures first, then the longest outages.

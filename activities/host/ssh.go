@@ -129,7 +129,7 @@ func (h *sshHost) Run(ctx context.Context, c activities.Command) (activities.Out
 	ended := make(chan error, 1)
 	opened := make(chan *ssh.Session, 1)
 	go func() {
-		session, err := h.conn.client.NewSession()
+		session, err := h.conn.newSession(ctx)
 		if err != nil {
 			ended <- err
 			return
@@ -154,6 +154,22 @@ func (h *sshHost) Run(ctx context.Context, c activities.Command) (activities.Out
 		default:
 		}
 		return activities.Output{}, fmt.Errorf("%s: %w", op, ctx.Err())
+	}
+}
+
+// newSession tries again where sshd refuses a session: it counts one that just ended for a moment longer than its client does.
+func (c *sshConn) newSession(ctx context.Context) (*ssh.Session, error) {
+	for wait := 5 * time.Millisecond; ; wait *= 2 {
+		session, err := c.client.NewSession()
+		var refused *ssh.OpenChannelError
+		if err == nil || !errors.As(err, &refused) || wait > time.Second {
+			return session, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(wait):
+		}
 	}
 }
 

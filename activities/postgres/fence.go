@@ -157,6 +157,11 @@ func (f *fencing) act(ctx context.Context, _ string) error {
 		}
 		return f.cutOff(ctx, from)
 	}
+	if s, err := d.ask(ctx, from); err == nil {
+		if err := d.samePlace(ctx, from, s); err != nil { // before the wrong server is stopped
+			return err
+		}
+	}
 	if f.move.Planned && machine.running() {
 		// What the shutdown checkpoint would have to write is written before clients are cut off. It may fail: the stop only takes longer.
 		_ = d.checkpoint(ctx, from)
@@ -168,6 +173,22 @@ func (f *fencing) act(ctx context.Context, _ string) error {
 		return err
 	}
 	return d.stop(ctx, from, "immediate")
+}
+
+// samePlace returns nil where the server runs in the data directory that the estate names for it.
+func (d *Driver) samePlace(ctx context.Context, m member, s server) error {
+	if s.DataDir == m.own.DataDirectory {
+		return nil
+	}
+	_, err := d.run(ctx, m, activities.Command{Args: []string{"test", s.DataDir, "-ef", m.own.DataDirectory}})
+	if err == nil {
+		return nil
+	}
+	return &activities.Error{
+		Type: activities.ErrConfig, Op: m.op("match the data directory of"),
+		Err:  fmt.Errorf("the server at %s runs in %s, the estate says %s", m.addr, s.DataDir, m.own.DataDirectory),
+		Next: "correct data_directory in the estate",
+	}
 }
 
 // checkpoint may take long on a busy server, so it has a connection of its own, bounded by half a minute.
@@ -198,7 +219,27 @@ func (d *Driver) stop(ctx context.Context, m member, mode string) error {
 	return mapError(m.op("stop"), err)
 }
 
-// awaitStop waits until no process of the server is left. A postmaster that was killed stays a zombie for a while, and counts as gone.
+// awaitBurial waits until a start can follow: no process is left, and a killed postmaster is no zombie any more.
+func (d *Driver) awaitBurial(ctx context.Context, m member) error {
+	for range 500 {
+		if err := d.awaitStop(ctx, m, stopTimeout); err != nil {
+			return err
+		}
+		machine, err := d.probe(ctx, m)
+		if err != nil || !machine.Zombie {
+			return err
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return &activities.Error{
+		Type: activities.ErrNotYet, Op: m.op("stop"), Err: errors.New("the killed postmaster stays a zombie"),
+		Next: "end its parent process, which does not wait for it",
+	}
+}
+
+// awaitStop waits until no process of the server is left. A zombie counts as gone: it writes nothing.
 func (d *Driver) awaitStop(ctx context.Context, m member, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for {

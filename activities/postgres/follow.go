@@ -155,7 +155,7 @@ func (d *Driver) follow(ctx context.Context, m activities.Move, requestID string
 		if err := d.stop(ctx, from, "fast"); err != nil {
 			return err
 		}
-		if err := d.awaitStop(ctx, from, stopTimeout); err != nil {
+		if err := d.awaitBurial(ctx, from); err != nil {
 			return err
 		}
 		if machine, err = d.probe(ctx, from); err != nil { // its state after the stop
@@ -183,7 +183,7 @@ func (d *Driver) follow(ctx context.Context, m activities.Move, requestID string
 		if err := d.stop(ctx, from, "fast"); err != nil {
 			return err
 		}
-		if err := d.awaitStop(ctx, from, stopTimeout); err != nil {
+		if err := d.awaitBurial(ctx, from); err != nil {
 			return err
 		}
 	}

@@ -53,6 +53,9 @@ func (d *Driver) Preflight(ctx context.Context, m activities.Move) (activities.P
 	}
 	source, target := all[m.From], all[m.To]
 	p := &preflight{move: m, source: source, target: target, state: state(m.Target, all)}
+	if source.server != nil && source.machine != nil {
+		p.misplaced = d.samePlace(ctx, from, *source.server)
+	}
 	p.primaries(all)
 	p.members()
 	p.replication(to)
@@ -67,7 +70,8 @@ type preflight struct {
 	move           activities.Move
 	source, target seen
 	state          activities.SystemState
-	noBackup       bool // the replication credentials do not work
+	noBackup       bool  // the replication credentials do not work
+	misplaced      error // the estate names another data directory than the server uses
 	found          []journal.Finding
 }
 
@@ -193,6 +197,9 @@ func (p *preflight) hosts(from member) {
 	if mc != nil && p.source.server != nil && len(mc.Processes) == 0 {
 		p.add(codeHost, true, "check host and data_directory in the estate",
 			"the server at %s answers, but host %s shows no process of it in %s", from.site, from.host, from.own.DataDirectory)
+	}
+	if err := p.misplaced; err != nil {
+		p.add(codeHost, true, "correct data_directory in the estate", "%s", oneLine(err))
 	}
 }
 

@@ -33,6 +33,9 @@ for p in /proc/[0-9]*; do
   read -r name 2>/dev/null <"$p/comm" || continue
   case $name in *postgres*|postmaster) echo "process ${p#/proc/}" ;; esac
 done
+if read -r pid 2>/dev/null <"$dir/postmaster.pid" && read -r stat 2>/dev/null <"/proc/$pid/stat"; then
+  case $stat in *') Z '*) echo "zombie $pid" ;; esac
+fi
 [ -d "$dir" ] || exit 0
 echo "control"
 exec "$bin/pg_controldata" -D "$dir"
@@ -49,6 +52,7 @@ type machine struct {
 	Busy      bool // a job on the data directory runs
 	Job       string
 	Old       string // what a base backup replaced
+	Zombie    bool   // its killed postmaster waits to be buried: a start and pg_rewind would take it for alive
 	Processes []string
 	Control   control
 }
@@ -57,6 +61,16 @@ func (m machine) running() bool { return len(m.Processes) > 0 }
 
 // probe looks at a member's data directory. Errors are ErrUnreachable where the host does not answer.
 func (d *Driver) probe(ctx context.Context, m member) (machine, error) {
+	// pg_rewind's job renames the directory: a look that falls between finds half of it, and is taken again.
+	for try := 1; ; try++ {
+		got, torn, err := d.probeOnce(ctx, m)
+		if !torn || try == 3 || ctx.Err() != nil {
+			return got, err
+		}
+	}
+}
+
+func (d *Driver) probeOnce(ctx context.Context, m member) (got machine, torn bool, err error) {
 	op := m.op("look at the data directory of")
 	out, err := d.run(ctx, m, activities.Command{
 		Args: []string{"sh", "-c", probeScript, "probe", m.own.DataDirectory, m.own.BinDirectory},
@@ -64,32 +78,32 @@ func (d *Driver) probe(ctx context.Context, m member) (machine, error) {
 	})
 	var failed *activities.CommandError
 	if err != nil && !errors.As(err, &failed) {
-		return machine{}, mapError(op, err)
+		return machine{}, false, mapError(op, err)
 	}
 	got, controlText := parseProbe(out.Stdout)
 	if got.Dir && !got.Owner {
-		return machine{}, &activities.Error{
+		return machine{}, false, &activities.Error{
 			Type: activities.ErrConfig, Op: op,
 			Err:  fmt.Errorf("commands on host %s do not run as the owner of %s", m.host, m.own.DataDirectory),
 			Next: "set the host's run_as to that user",
 		}
 	}
 	if err != nil { // pg_controldata
-		return machine{}, mapError(op, err)
+		return machine{}, !commandMissing(err), mapError(op, err)
 	}
 	if !got.Dir {
 		if got.Aside {
-			return got, nil
+			return got, false, nil
 		}
-		return machine{}, &activities.Error{
+		return machine{}, false, &activities.Error{
 			Type: activities.ErrConfig, Op: op, Err: fmt.Errorf("no directory %s on host %s", m.own.DataDirectory, m.host),
 			Next: "check data_directory in the estate; a base backup that was interrupted is made anew by retry",
 		}
 	}
 	if got.Control, err = parseControl(controlText); err != nil {
-		return machine{}, fmt.Errorf("%s: %w", op, err)
+		return machine{}, true, fmt.Errorf("%s: %w", op, err)
 	}
-	return got, nil
+	return got, false, nil
 }
 
 // parseProbe reads what probeScript printed, and returns what pg_controldata printed apart.
@@ -117,6 +131,8 @@ func parseProbe(text string) (machine, string) {
 			m.Job = value
 		case "old":
 			m.Old = value
+		case "zombie":
+			m.Zombie = true
 		case "process":
 			m.Processes = append(m.Processes, value)
 		}

@@ -3,10 +3,12 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // server is what a running server says of itself, in one round trip.
@@ -101,7 +103,12 @@ func (d *Driver) ask(ctx context.Context, m member) (server, error) {
 	var s server
 	err := d.conns.use(ctx, adminLogin(m.pg, m.addr), func(ctx context.Context, conn *pgx.Conn) error {
 		var text string
-		if err := conn.QueryRow(ctx, serverSQL).Scan(&text); err != nil {
+		err := conn.QueryRow(ctx, serverSQL).Scan(&text)
+		var said *pgconn.PgError
+		if errors.As(err, &said) && said.Code == "55000" { // it was promoted between two functions of the query
+			err = conn.QueryRow(ctx, serverSQL).Scan(&text)
+		}
+		if err != nil {
 			return err
 		}
 		s = server{}

@@ -91,10 +91,8 @@ func (d *Driver) unfence(ctx context.Context, m activities.Move) error {
 			return err
 		}
 	}
-	if machine.running() {
-		if err := d.awaitStop(ctx, from, stopTimeout); err != nil {
-			return err
-		}
+	if err := d.awaitBurial(ctx, from); err != nil {
+		return err
 	}
 	// The last look before the point where it may write again.
 	if err := d.mustBeStandby(ctx, from, to); err != nil {

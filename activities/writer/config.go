@@ -31,6 +31,13 @@ type Config struct {
 func (c Config) every() time.Duration   { return c.Input.Writer.Every.Or(defaultEvery) }
 func (c Config) timeout() time.Duration { return c.Input.Writer.Timeout.Or(defaultTimeout) }
 
+func (c Config) lease() time.Duration {
+	if c.Lease == 0 {
+		return defaultLease
+	}
+	return c.Lease
+}
+
 // connectTimeout is within the write timeout where that makes sense for a connection.
 func (c Config) connectTimeout() time.Duration {
 	return min(max(c.timeout(), 250*time.Millisecond), time.Second)

@@ -147,8 +147,12 @@ func (w window) within(beats []beat, first, last int) []journal.Band {
 	}
 	for i := first; i <= last && i < len(beats); i++ {
 		b := beats[i]
-		if i > 0 && from != nil && elapsed(beats[i-1].end(), b.begin()) > bridge {
-			flush(beats[i-1].end(), false)
+		if i > 0 && from != nil {
+			gap := elapsed(beats[i-1].end(), b.begin())
+			// Between two acknowledged writes nothing speaks for an outage: a slow one counts alone.
+			if gap > bridge || (gap > w.limit && b.acked() && !bad) {
+				flush(beats[i-1].end(), false)
+			}
 		}
 		if from == nil {
 			p := b.begin()

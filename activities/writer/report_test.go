@@ -91,6 +91,8 @@ func TestCompute(t *testing.T) {
 			unwatched: [][2]time.Duration{{981 * ms, 2 * sec}}, acked: 100},
 		{name: "a process that stood still: unwatched", log: started().tick(sec, ack).idle(sec).tick(sec, ack), until: 3 * sec,
 			unwatched: [][2]time.Duration{{981 * ms, 2 * sec}}, acked: 100},
+		{name: "killed, and slow to connect: the slow write alone", log: started().tick(sec, ack).idle(sec).start().one(300*ms, ack).idle(19*ms).tick(sec, ack), until: 3319 * ms,
+			outages: [][2]time.Duration{{2 * sec, 2300 * ms}}, unwatched: [][2]time.Duration{{981 * ms, 2 * sec}}, acked: 101},
 		{name: "killed within an outage: whole, and unwatched", log: started().tick(sec, ack).tick(sec, "Unreachable").idle(sec).start().tick(sec, "Unreachable").tick(sec, ack),
 			until: 5 * sec, outages: [][2]time.Duration{{981 * ms, 4001 * ms}}, unwatched: [][2]time.Duration{{1981 * ms, 3 * sec}}, acked: 100, failed: 100},
 		{name: "killed with the primary: from the last acknowledged", log: started().tick(sec, ack).idle(sec).start().tick(sec, "Unreachable").tick(sec, ack),

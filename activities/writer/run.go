@@ -24,7 +24,8 @@ type Opener = func(ctx context.Context, t activities.Target, address string) (ac
 
 const (
 	forgetAfter = time.Hour // marks older than this are deleted
-	lockFor     = time.Second
+	lockFor     = 250 * time.Millisecond
+	choresEvery = 200 * time.Millisecond
 )
 
 // Run writes until nobody wants the writer any more, ctx ends, or the log cannot be written. Where another process writes
@@ -34,6 +35,9 @@ func Run(ctx context.Context, configPath string, open Opener) error {
 	config, text, err := readConfig(configPath)
 	if err != nil {
 		return err
+	}
+	if wanted, err := f.wanted(config.lease()); err != nil || !wanted {
+		return err // spawned twice, and late: leave no trace
 	}
 	lock := flock.New(f.lock(), flock.SetPermissions(0o600))
 	// Who asks whether a writer runs holds the lock for a moment: try for a while.
@@ -47,6 +51,10 @@ func Run(ctx context.Context, configPath string, open Opener) error {
 		return fmt.Errorf("lock %s: %w", f.lock(), err)
 	}
 	defer func() { _ = lock.Close() }()
+
+	if wanted, err := f.wanted(config.lease()); err != nil || !wanted {
+		return err
+	}
 
 	id := make([]byte, 4)
 	_, _ = rand.Read(id) // never fails
@@ -104,7 +112,7 @@ func (l *loop) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := time.Now()
-		if now.Sub(chores) >= time.Second {
+		if now.Sub(chores) >= choresEvery {
 			goOn, err := l.chores(ctx, now)
 			if err != nil || !goOn {
 				return err
@@ -190,11 +198,7 @@ func (l *loop) disconnect() {
 
 // chores are what a writer does now and then: see whether it is wanted, take a changed configuration, forget old marks.
 func (l *loop) chores(ctx context.Context, now time.Time) (goOn bool, err error) {
-	lease := l.config.Lease
-	if lease == 0 {
-		lease = defaultLease
-	}
-	wanted, err := l.folder.wanted(lease)
+	wanted, err := l.folder.wanted(l.config.lease())
 	if err != nil || !wanted {
 		return false, err
 	}

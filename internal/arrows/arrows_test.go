@@ -50,8 +50,9 @@ var arrows = []struct{ file, imports, rule string }{
 	{"activities/steps/steps.go", module + "/activities/postgres", "drivers-know-no-sibling"},
 	{"activities/postgres/promote.go", module + "/worker", "drivers-know-no-sibling"},
 	{"activities/postgres/promote_test.go", module + "/activities/drivertest", ""},
-	{"activities/postgres/promote_test.go", module + "/activities/haproxy", "driver-tests-run-the-conformance-suite"},
-	{"activities/postgres/promote_test.go", module + "/workflows", "driver-tests-run-the-conformance-suite"},
+	{"activities/postgres/promote_test.go", module + "/deploy/sandbox", ""},
+	{"activities/postgres/promote_test.go", module + "/workflows", "driver-tests-know-no-workflow"},
+	{"activities/postgres/promote_test.go", module + "/worker", "driver-tests-know-no-workflow"},
 
 	{"workflows/failover/workflow.go", module + "/activities", ""},
 	{"workflows/failover/workflow.go", module + "/workflows/run", ""},
@@ -90,6 +91,10 @@ var arrows = []struct{ file, imports, rule string }{
 	{"deploy/sandbox/sandbox.go", module + "/runbooks", ""},
 	{"deploy/sandbox/sandbox.go", module + "/deploy", ""},
 	{"deploy/sandbox/sandbox.go", module + "/starter", "deploy-knows-no-room"},
+
+	{"deploy/e2e/runs_test.go", module + "/workflows/run", ""},
+	{"deploy/e2e/runs_test.go", module + "/activities/postgres", "end-to-end-tests-stay-outside"},
+	{"deploy/e2e/runs_test.go", module + "/worker", "end-to-end-tests-stay-outside"},
 
 	{"runbooks/load.go", "github.com/goccy/go-yaml", ""},
 	{"runbooks/load.go", "gopkg.in/yaml.v3", "everywhere"},
@@ -139,6 +144,30 @@ func TestTreeKeepsTheArrows(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, rules.check(t, file, string(source)), file)
 	}
+}
+
+// TestDriverTestsKnowNoSibling checks what depguard cannot say: a test of package x_test imports its own x. Of the others
+// it may have the conformance suite, and host, because drivers are given their hosts.
+func TestDriverTestsKnowNoSibling(t *testing.T) {
+	t.Parallel()
+	checked := 0
+	for _, file := range goFiles(t) {
+		below, isDriver := strings.CutPrefix(file, "activities/")
+		driver, _, nested := strings.Cut(below, "/")
+		if !isDriver || !nested || !strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		checked++
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.ImportsOnly)
+		require.NoError(t, err)
+		for _, imported := range parsed.Imports {
+			sibling, ok := strings.CutPrefix(strings.Trim(imported.Path.Value, `"`), module+"/activities/")
+			if ok {
+				require.Contains(t, []string{driver, "drivertest", "host"}, sibling, "%s imports a sibling", file)
+			}
+		}
+	}
+	require.NotZero(t, checked)
 }
 
 // rules are the depguard rules of .golangci.yml, and where they think that they are.

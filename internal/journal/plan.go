@@ -3,7 +3,6 @@ package journal
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 )
 
@@ -62,7 +61,7 @@ func (p Plan) Seal() (Plan, error) {
 		f.Message, f.Next = "", ""
 		approved.Findings[i] = f
 	}
-	text, err := json.Marshal(approved)
+	_, text, err := settle(approved)
 	if err != nil {
 		return Plan{}, fmt.Errorf("hash the plan of %s: %w", p.Runbook, err)
 	}
