@@ -287,22 +287,22 @@ func (c *canvas) row(r row, y float64) {
 	}
 }
 
+// noReturn draws the points of no return; of more than a dozen, only the first: the others would hide the steps.
 func (c *canvas) noReturn(ev Evidence, height float64) {
-	last := -1000.0
-	for i, n := range ev.NoReturn {
-		x := c.axis.x(n.At)
-		if x < last+5 {
-			continue // one line for those that are nearer than the eye sees
-		}
-		last = x
-		c.path("noreturn", fmt.Sprintf("M%s 44V%s", f1(x), f1(height)), first(n.Title, "point of no return"))
-		if i == 0 {
-			text := "point of no return"
-			if more := len(ev.NoReturn) - 1; more > 0 {
-				text = fmt.Sprintf("point of no return, the first of %d", more+1)
-			}
-			c.label("noreturntext", x, 40, text)
-		}
+	points := ev.NoReturn
+	if len(points) == 0 {
+		return
+	}
+	text := "point of no return"
+	if len(points) > 1 {
+		text = fmt.Sprintf("point of no return, the first of %d", len(points))
+	}
+	c.label("noreturntext", c.axis.x(points[0].At), 40, text)
+	if len(points) > 12 {
+		points = points[:1]
+	}
+	for _, n := range points {
+		c.path("noreturn", fmt.Sprintf("M%s 44V%s", f1(c.axis.x(n.At)), f1(height)), first(n.Title, "point of no return"))
 	}
 }
 

@@ -58,10 +58,11 @@ func startedInUI(t *testing.T, s *shop) {
 		steps = append(steps, chromedp.Click(f.field, chromedp.NodeVisible), chromedp.SendKeys(f.field, f.text+kb.Tab))
 	}
 	input := fmt.Sprintf(`{"runbook": %q, "mode": "execute"}`, runbook(here, ""))
-	steps = append(steps, chromedp.Click(".cm-content", chromedp.NodeVisible),
-		// The editor closes braces and quotes by itself, so the text goes in as a paste does.
-		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.execCommand('selectAll'); document.execCommand('insertText', false, %q); undefined`, input)),
-		chromedp.WaitEnabled(button), chromedp.Click(button))
+	steps = append(steps,
+		// The last tab led to the editor. It closes braces and quotes by itself, so the text goes in as a paste does.
+		chromedp.WaitReady(".cm-content.cm-lineWrapping, .cm-focused .cm-content"),
+		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('.cm-content').focus(); document.execCommand('insertText', false, %q); undefined`, input)),
+		chromedp.WaitEnabled(button), chromedp.Click(button), chromedp.WaitVisible(`//*[contains(text(), "Workflow started successfully")]`))
 	for i, step := range steps {
 		within(t, ctx, fmt.Sprintf("step %d of the form", i+1), step)
 	}
