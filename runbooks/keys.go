@@ -1,7 +1,5 @@
 package runbooks
 
-import "reflect"
-
 // keyHelp says what each key means: editors show it while one types, and README.md holds the same list.
 // The names are those of the YAML, below the Go type that has the key.
 var keyHelp = map[string]map[string]string{
@@ -120,13 +118,4 @@ var keyHelp = map[string]map[string]string{
 		"catch_up":  "A start that was missed by more than this is dropped; default 5m, at least 10s",
 		"paused":    "Keep the schedule, start nothing",
 	},
-}
-
-// keyTypes lists the types of both kinds of files, the files' own types first.
-var keyTypes = []reflect.Type{
-	reflect.TypeFor[Estate](), reflect.TypeFor[Site](), reflect.TypeFor[Host](), reflect.TypeFor[System](), reflect.TypeFor[PostgreSQL](),
-	reflect.TypeFor[Member](), reflect.TypeFor[PostgreSQLMember](), reflect.TypeFor[Route](), reflect.TypeFor[HAProxyRoute](),
-	reflect.TypeFor[Person](), reflect.TypeFor[Objectives](),
-	reflect.TypeFor[Runbook](), reflect.TypeFor[Failover](), reflect.TypeFor[Watch](), reflect.TypeFor[Gate](), reflect.TypeFor[Writer](),
-	reflect.TypeFor[Schedule](),
 }

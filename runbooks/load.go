@@ -22,6 +22,7 @@ type Folder struct {
 	Dir      string
 	estates  map[string]*document
 	runbooks map[string]*document
+	unread   Problems // of files that are neither estate nor runbook, or cannot be told
 }
 
 // Load reads every *.yaml file of dir (not of the folders in it; hidden files are left out) and checks all of them.
@@ -71,7 +72,7 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the file cannot be read: %w", reason(err))
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	switch {
 	case err != nil:
@@ -154,6 +155,9 @@ func (f *Folder) connect(documents []*document) error {
 		}
 		d.problems.sort()
 		all = append(all, d.problems...)
+		if d.estate == nil && d.runbook == nil {
+			f.unread = append(f.unread, d.problems...)
+		}
 	}
 	all.sort()
 	return all.err()

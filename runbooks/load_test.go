@@ -51,7 +51,8 @@ func TestProblems(t *testing.T) {
 			}
 			_, err = runbooks.Load(dir)
 			require.Error(t, err)
-			require.IsType(t, runbooks.Problems{}, err)
+			var problems runbooks.Problems
+			require.ErrorAs(t, err, &problems)
 			got := strings.ReplaceAll(err.Error(), dir+"/", "") + "\n"
 			require.NotContains(t, got, planted)
 			if *update {
@@ -238,8 +239,9 @@ func FuzzLoad(f *testing.F) {
 		folder, err := runbooks.Load(dir)
 		require.NotNil(t, folder)
 		if err != nil {
-			require.IsType(t, runbooks.Problems{}, err)
-			for _, p := range err.(runbooks.Problems) {
+			var problems runbooks.Problems
+			require.ErrorAs(t, err, &problems)
+			for _, p := range problems {
 				require.NotEmpty(t, p.Message)
 				require.Equal(t, path, p.File)
 			}

@@ -30,7 +30,7 @@ func (f *Folder) Resolve(name string, o Overrides) (Resolved, error) {
 	if !known {
 		names := sorted(f.runbooks)
 		text := fmt.Sprintf("unknown runbook %s in %s; %s; %s", shown(name), f.Dir, oneOf(names), didYouMean(name, names))
-		return Resolved{}, errors.New(strings.TrimSuffix(text, "; "))
+		return Resolved{}, f.withUnread(errors.New(strings.TrimSuffix(text, "; ")))
 	}
 	estate := f.estates[d.runbook.Estate]
 	var wrong Problems
@@ -42,7 +42,7 @@ func (f *Folder) Resolve(name string, o Overrides) (Resolved, error) {
 		return Resolved{}, err
 	}
 	if estate == nil {
-		return Resolved{}, fmt.Errorf("runbook %s names estate %s, which is in no file of %s that can be read", name, shown(d.runbook.Estate), f.Dir)
+		return Resolved{}, f.withUnread(fmt.Errorf("runbook %s names estate %s, which is in no file of %s that can be read", name, shown(d.runbook.Estate), f.Dir))
 	}
 	r, err := override(d, estate.estate, o)
 	if err != nil {
@@ -53,8 +53,22 @@ func (f *Folder) Resolve(name string, o Overrides) (Resolved, error) {
 	return resolved, err
 }
 
-// Digest computes the SHA-256 of runbook and estate, as canonical JSON: the same document has the same digest anywhere.
+// withUnread adds what is wrong with the files that could not be read: what is looked for may be in one of them.
+func (f *Folder) withUnread(err error) error {
+	if wrong := f.unread.err(); wrong != nil {
+		return fmt.Errorf("%w:\n%w", err, wrong)
+	}
+	return err
+}
+
+// Digest computes the SHA-256 of runbook and estate, as canonical JSON: the same document has the same digest anywhere. It
+// leaves out the mode, which is the same run seen from less far: what a dry run showed is what an approval is for.
 func (r Resolved) Digest() (string, error) {
+	if f := r.Runbook.Failover; f != nil {
+		same := *f
+		same.Mode = ""
+		r.Runbook.Failover = &same
+	}
 	text, err := json.Marshal(struct {
 		Runbook Runbook `json:"runbook"`
 		Estate  Estate  `json:"estate"`

@@ -3,7 +3,6 @@ package starter
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -300,11 +299,10 @@ func (u updated) Get(_ context.Context, into any) error {
 
 // cli is one command line against a fake Temporal.
 type cli struct {
-	t       *testing.T
-	fake    *fakeTemporal
-	env     map[string]string
-	stdin   io.Reader
-	runbook string // folder
+	t     *testing.T
+	fake  *fakeTemporal
+	env   map[string]string
+	stdin io.Reader
 }
 
 func newCLI(t *testing.T, runs ...*fakeRun) *cli {
@@ -327,7 +325,7 @@ func (c *cli) run(args ...string) (code int, stdout, stderr string) {
 	defer cancel()
 	var out, err bytes.Buffer
 	code = c.app(&out, &err).execute(ctx, args)
-	require.False(c.t, errors.Is(ctx.Err(), context.DeadlineExceeded), "muster %v did not end; stdout: %s stderr: %s", args, out.String(), err.String())
+	require.NotErrorIs(c.t, ctx.Err(), context.DeadlineExceeded, "muster %v did not end; stdout: %s stderr: %s", args, out.String(), err.String())
 	require.NotContains(c.t, out.String()+err.String(), "\x1b", "no colours where there is no terminal")
 	return code, out.String(), err.String()
 }

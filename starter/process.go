@@ -56,7 +56,7 @@ func startProcess(log, path string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	p := &process{cmd: exec.Command(path, args...), log: log, exited: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Env = cleanEnv(os.Environ())
@@ -92,7 +92,7 @@ func (p *process) awaitEngine(ctx context.Context, state string) (local.Engine, 
 	for {
 		select {
 		case <-p.exited:
-			return local.Engine{}, fmt.Errorf("muster-worker ended before it was ready (%v); it said: %s", p.err, p.said())
+			return local.Engine{}, fmt.Errorf("muster-worker ended before it was ready (%w); it said: %s", p.err, p.said())
 		case <-ctx.Done():
 			return local.Engine{}, fmt.Errorf("wait for muster-worker to be ready: %w; it said: %s", ctx.Err(), p.said())
 		case <-tick.C:

@@ -251,7 +251,7 @@ func TestQuestionIsWithdrawnWhenSomebodyElseDecides(t *testing.T) {
 	r := newFakeRun("failover:shop", "r-1").openGate("unsigned")
 	c := newCLI(t, r)
 	typed, hold := io.Pipe() // a person who types nothing
-	defer hold.Close()
+	defer func() { _ = hold.Close() }()
 	c.stdin = typed
 	time.AfterFunc(4*pollEvery, func() {
 		c.fake.mu.Lock()

@@ -134,7 +134,7 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 // load reads the folder anew for each run, so that an edited runbook counts from the next run on.
 func (c Config) load(in activities.LoadRunbookInput) (runbooks.Resolved, error) {
 	folder, err := runbooks.Load(c.Runbooks)
-	if err != nil {
+	if folder == nil { // files that are wrong keep no other runbook from being run: Resolve refuses those that need them
 		return runbooks.Resolved{}, &activities.Error{Type: activities.ErrConfig, Op: "read the runbooks in " + c.Runbooks, Err: err, Next: "muster validate"}
 	}
 	resolved, err := folder.Resolve(in.Runbook, runbooks.Overrides{Mode: in.Mode, From: in.From, To: in.To, Kind: in.Kind})

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/musterhq/muster/activities"
@@ -264,9 +265,10 @@ func scratch(t *testing.T, name string) string {
 	return filepath.Join(dir, name)
 }
 
+// awaitFile may be called on any goroutine, which require may not.
 func awaitFile(t *testing.T, path string) {
 	t.Helper()
-	require.Eventually(t, func() bool { info, err := os.Stat(path); return err == nil && info.Size() > 0 }, 10*time.Second, time.Millisecond)
+	assert.Eventually(t, func() bool { info, err := os.Stat(path); return err == nil && info.Size() > 0 }, 10*time.Second, time.Millisecond)
 }
 
 func awaitGone(t *testing.T, pidFile string) {

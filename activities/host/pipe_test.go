@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -55,7 +56,7 @@ func (p *pipe) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				_ = to.Close()
 			}
 			return

@@ -103,6 +103,6 @@ func (d *Driver) run(ctx context.Context, m member, c activities.Command) (activ
 	if err != nil {
 		return activities.Output{}, err
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	return h.Run(ctx, c)
 }

@@ -15,13 +15,11 @@ import (
 
 // seen is one look at a member: by SQL, and from its host where the server does not answer.
 type seen struct {
-	member   member
-	server   *server
-	sqlErr   error
-	machine  *machine
-	hostErr  error
-	lastFrom lsn // stopped primary: start and end of its last record, where they could be read
-	lastTo   lsn
+	member  member
+	server  *server
+	sqlErr  error
+	machine *machine
+	hostErr error
 }
 
 // see looks at a member. whole also asks the host of a server that answers.

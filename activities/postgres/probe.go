@@ -57,7 +57,7 @@ type machine struct {
 	Control   control
 }
 
-func (m machine) running() bool { return len(m.Processes) > 0 }
+func (mc *machine) running() bool { return len(mc.Processes) > 0 }
 
 // probe looks at a member's data directory. Errors are ErrUnreachable where the host does not answer.
 func (d *Driver) probe(ctx context.Context, m member) (machine, error) {

@@ -62,10 +62,10 @@ func HTTP(ctx context.Context, url string, want int) (journal.Facts, error) {
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10))
 	facts := journal.Facts{"http": strconv.Itoa(response.StatusCode) + " in " + took(start)}
-	switch {
-	case response.StatusCode == want:
+	switch response.StatusCode {
+	case want:
 		return facts, nil
-	case response.StatusCode == http.StatusUnauthorized, response.StatusCode == http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return facts, &activities.Error{Type: activities.ErrAuth, Op: op, Err: fmt.Errorf("status %d, expected %d", response.StatusCode, want)}
 	default:
 		return facts, &activities.Error{Type: activities.ErrNotYet, Op: op, Err: fmt.Errorf("status %d, expected %d", response.StatusCode, want)}

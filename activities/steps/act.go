@@ -24,6 +24,11 @@ const (
 	patience = 2 * time.Minute
 )
 
+var (
+	errInVain   = errors.New("waited in vain")
+	errNoAnswer = errors.New("the act did not come back in time, and nobody knows whether it is still at work")
+)
+
 // intent is what an attempt writes into Temporal before it acts, so that the next one knows that an act may have happened.
 type intent struct {
 	RequestID string        `json:"request_id"`
@@ -70,10 +75,15 @@ func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse)
 		}
 		first, err = goal.Look(ctx)
 	}
+	if err == nil && goal.Act != nil && first.Busy {
+		if first, err = idle(ctx, goal.Look, a.Op); err == nil && first.Met {
+			return a.resultOf(true, before(earlier, first), first), nil
+		}
+	}
 	if err != nil {
 		return activities.ActResult{}, err
 	}
-	if goal.Act != nil && !first.Met && !first.Busy {
+	if goal.Act != nil && !first.Met {
 		if err := a.actOnce(ctx, goal, pulse, intent{RequestID: a.RequestID, Before: before(earlier, first)}); err != nil {
 			// The act may have taken effect although its answer was lost: only the world knows.
 			if seen, lookErr := goal.Look(ctx); lookErr == nil && seen.Met {
@@ -100,7 +110,13 @@ func (a act) actOnce(ctx context.Context, goal activities.Action, pulse *pulse, 
 	if err := pulse.record(ctx, mine); err != nil {
 		return &activities.Error{Type: activities.ErrUnknown, Op: a.Op + ": write down the intent, before acting", Err: err}
 	}
-	return goal.Act(ctx, a.RequestID)
+	limited, cancel := context.WithDeadlineCause(ctx, waitUntil(ctx, true), errNoAnswer)
+	defer cancel()
+	err := goal.Act(limited, a.RequestID)
+	if err != nil && errors.Is(context.Cause(limited), errNoAnswer) {
+		return &activities.Error{Type: activities.ErrNotYet, Op: a.Op, Err: fmt.Errorf("%w: %w", errNoAnswer, err)}
+	}
+	return err
 }
 
 func (a act) resultOf(changed bool, before journal.Facts, last activities.Look) activities.ActResult {
@@ -127,11 +143,24 @@ func await(ctx context.Context, look func(context.Context) (activities.Look, err
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return activities.Look{}, &activities.Error{Type: activities.ErrNotYet, Op: op, Err: fmt.Errorf("waited in vain: %w", why)}
+			return activities.Look{}, &activities.Error{Type: activities.ErrNotYet, Op: op, Err: fmt.Errorf("%w: %w", errInVain, why)}
 		case <-timer.C:
 		}
 		pause = min(pause*3/2, pollMost)
 	}
+}
+
+// idle waits while an earlier act is still at work. It may meet the goal, or leave something to do: then it is acted again.
+func idle(ctx context.Context, look func(context.Context) (activities.Look, error), op string) (activities.Look, error) {
+	limited, cancel := context.WithDeadline(ctx, waitUntil(ctx, true))
+	defer cancel()
+	var last activities.Look
+	_, err := await(limited, func(ctx context.Context) (activities.Look, error) {
+		var err error
+		last, err = look(ctx)
+		return activities.Look{Met: last.Met || !last.Busy, Why: last.Why}, err
+	}, op)
+	return last, err
 }
 
 func waitUntil(ctx context.Context, acted bool) time.Time {
@@ -169,6 +198,9 @@ func finish(ctx context.Context, err error) error {
 	}
 	if errors.Is(context.Cause(ctx), errCanceled) {
 		return temporal.NewCanceledError(err.Error())
+	}
+	if errors.Is(err, errInVain) || errors.Is(err, errNoAnswer) { // waiting as long again, six times, would only keep it from people
+		return temporal.NewApplicationErrorWithOptions(err.Error(), activities.TypeOf(err), temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	return activities.ToTemporal(err)
 }

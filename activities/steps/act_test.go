@@ -18,6 +18,7 @@ type world struct {
 	acts    int
 	showsAt int // the look after the act in which the effect shows
 	looks   int
+	busy    int // looks until an earlier act has ended
 	act     func() error
 	look    func() error
 }
@@ -34,7 +35,7 @@ func (w *world) action() activities.Action {
 			if w.acts > 0 && w.looks >= w.showsAt {
 				w.met = true
 			}
-			return activities.Look{Met: w.met, Why: "still in recovery", Facts: journal.Facts{"met": map[bool]string{true: "yes", false: "no"}[w.met]}}, nil
+			return activities.Look{Met: w.met, Why: "still in recovery", Busy: w.looks < w.busy, Facts: journal.Facts{"met": map[bool]string{true: "yes", false: "no"}[w.met]}}, nil
 		},
 		Act: func(context.Context, string) error {
 			w.acts++
@@ -82,6 +83,9 @@ func TestCarryOut(t *testing.T) {
 		{name: "earlier attempt acted and it shows", world: world{met: true}, earlier: earlier, changed: true, before: "long ago"},
 		{name: "earlier attempt acted and it shows late", world: world{acts: 1, showsAt: 3}, earlier: earlier, acts: 1, changed: true, before: "long ago"},
 		{name: "earlier attempt did not act", world: world{}, earlier: earlier, acts: 1, changed: true, before: "long ago"},
+		{name: "earlier act at work, it meets the goal", world: world{busy: 4, acts: 1, showsAt: 3}, earlier: earlier, acts: 1, changed: true, before: "long ago"},
+		{name: "earlier act at work, it ends halfway", world: world{busy: 40}, earlier: earlier, acts: 1, changed: true, before: "long ago"},
+		{name: "somebody's act at work, it ends halfway", world: world{busy: 4}, acts: 1, changed: true, before: "no"},
 		{name: "answer lost, effect there", world: world{act: func() error { return lost }}, acts: 1, changed: true, before: "no"},
 		{name: "refused", world: world{showsAt: 99, act: func() error { return refused }}, acts: 1, err: "no"},
 		{name: "look refused", world: world{look: func() error { return refused }}, err: "no"},

@@ -16,7 +16,7 @@ const beatEvery = 500 * time.Millisecond
 
 var (
 	errCanceled = errors.New("the run was stopped")
-	errGone     = errors.New("Temporal gave this attempt up: another one is at work")
+	errGone     = errors.New("another attempt is at work: Temporal gave this one up")
 )
 
 // pulse heartbeats past the SDK's batching: an intent must be stored before its act starts, and no beat may overwrite it.

@@ -88,7 +88,7 @@ func (f folder) save(c Config) error {
 	if err != nil {
 		return fmt.Errorf("write the writer's configuration: %w", err)
 	}
-	defer os.Remove(temp.Name())
+	defer func() { _ = os.Remove(temp.Name()) }()
 	_, err = temp.Write(text)
 	if err = errors.Join(err, temp.Close()); err == nil {
 		err = os.Rename(temp.Name(), f.config())

@@ -21,7 +21,7 @@ func (f folder) knownMissing() (map[int64]time.Time, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what was found missing before: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	lines := bufio.NewScanner(file)
 	for lines.Scan() {
 		var seq, at int64

@@ -57,7 +57,7 @@ func TestNumbersAreNeverReused(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3}, read(t, dir), "a torn line is not there")
 	write(t, dir, segmentBytes, 0).close() // starts with 5, and is killed with 5 in flight before any line
 	l := write(t, dir, segmentBytes, 1)
-	require.EqualValues(t, "a/b/1", l.head.Writer)
+	require.Equal(t, "a/b/1", l.head.Writer)
 	require.Equal(t, []int64{1, 2, 3, 6}, read(t, dir))
 }
 

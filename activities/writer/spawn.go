@@ -23,7 +23,7 @@ func spawn(cmd *exec.Cmd, configPath string) error {
 	if err != nil {
 		return fmt.Errorf("open the writer's output: %w", err)
 	}
-	defer output.Close()
+	defer func() { _ = output.Close() }()
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {

@@ -25,6 +25,37 @@ func TestCrash(t *testing.T) {
 			return
 		}
 	}
+	t.Run("while pg_rewind works", func(t *testing.T) { crashInRewind(t, s) })
+}
+
+// crashInRewind leaves a job at work on the old primary's host, which the restarted worker must wait for and go on from.
+func crashInRewind(t *testing.T, s *shop) {
+	here, there := s.sites(t)
+	timeline := s.timeline(t)
+	sender, _ := s.stall(t, here)
+	s.exec(t, "CREATE TABLE never_replicated (x int)") // what pg_rewind has to take back
+	s.breakPrimary(t, here, sender)
+	x := s.begin(t, runbook(here, "-unplanned"))
+	aside := s.sandbox.DataDirectory(system, here) + ".muster-rewind"
+	s.approve(t, x, "approve")
+	s.approve(t, x, "data-loss")
+	awaited(t, "pg_rewind to begin", 20*time.Second, func() (bool, bool) {
+		_, err := os.Stat(aside)
+		return err == nil, err == nil
+	})
+	s.kill(t)
+	s.start(t)
+	_, entries := s.ended(t, x, journal.Passed)
+	for _, e := range entries {
+		if e.Kind == journal.StepEnded && e.Step == "re-protect/"+system {
+			require.Equal(t, journal.Changed, e.Outcome)
+			require.Contains(t, []string{"ok rewind", "ok start"}, e.After["made_by"], "one attempt rewound, the other may have started it: %v", e.After)
+			require.Empty(t, e.After["kept"], "no base backup was needed")
+		}
+	}
+	require.Equal(t, timeline+1, s.timeline(t))
+	s.requireSettled(t, there)
+	s.save(t, x.WorkflowID, x.RunID, "failover-killed-rewind")
 }
 
 func crash(t *testing.T, s *shop, step, state string) {

@@ -59,7 +59,7 @@ func (s *shop) requireSettled(t *testing.T, primary string) {
 	t.Helper()
 	here, there := s.sites(t)
 	require.Equal(t, primary, here, "the primary's site")
-	require.True(t, s.query(t, there, "SELECT pg_is_in_recovery()") == true)
+	require.Equal(t, true, s.query(t, there, "SELECT pg_is_in_recovery()"))
 	awaited(t, there+" streams from "+here, 15*time.Second, func() (int64, bool) {
 		n := s.query(t, here, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'").(int64)
 		return n, n == 1
@@ -80,6 +80,18 @@ func (s *shop) query(t *testing.T, site, sql string, args ...any) any {
 	var answer any
 	require.NoError(t, conn.QueryRow(ctx, sql, args...).Scan(&answer), sql)
 	return answer
+}
+
+// exec changes something through the route.
+func (s *shop) exec(t *testing.T, statements ...string) {
+	t.Helper()
+	conn, err := s.sandbox.Connect(t.Context(), system, "")
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	for _, sql := range statements {
+		_, err = conn.Exec(t.Context(), sql)
+		require.NoError(t, err, sql)
+	}
 }
 
 // numbers reads a column of numbers through the route.
@@ -111,14 +123,7 @@ type clients struct {
 
 func (s *shop) startClients(t *testing.T) *clients {
 	t.Helper()
-	conn, err := s.sandbox.Connect(t.Context(), system, "")
-	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), "CREATE TABLE IF NOT EXISTS e2e (seq bigint PRIMARY KEY)")
-	require.NoError(t, err)
-	_, err = conn.Exec(t.Context(), "TRUNCATE e2e")
-	require.NoError(t, err)
-	require.NoError(t, conn.Close(t.Context()))
-
+	s.exec(t, "CREATE TABLE IF NOT EXISTS e2e (seq bigint PRIMARY KEY)", "TRUNCATE e2e")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	c := &clients{cancel: cancel, done: make(chan struct{})}
 	go func() {

@@ -33,7 +33,8 @@ func TestUnplanned(t *testing.T) {
 		}
 	}
 	s.ok(t, "abort", watch.WorkflowID, "--reason", "seen enough")
-	s.ended(t, watch, journal.Passed)
+	r, _ := s.ended(t, watch, journal.MissedObjective) // what it watched lost writes, which the estate promises not to
+	require.EqualValues(t, len(s.writerLog(t).lost(t, s)), r.Measures[0].Missing)
 	s.save(t, watch.WorkflowID, watch.RunID, "watch-stopped")
 	awaited(t, "the writer to end", 10*time.Second, func() ([]process, bool) {
 		left := processes(filepath.Join(s.state, "writers"))
@@ -55,17 +56,12 @@ func unplanned(t *testing.T, s *shop, lose bool) {
 	}
 	c := s.startClients(t)
 	grown(25)
+	sender := 0
 	if lose { // what is acknowledged from here on never reaches the standby
-		sender, _ := s.stall(t, here)
+		sender, _ = s.stall(t, here)
 		grown(50)
-		go func() { // it would send what it has before it notices that its server is gone
-			for s.sandbox.PID(system, here) != 0 {
-				time.Sleep(time.Millisecond)
-			}
-			_ = syscall.Kill(sender, syscall.SIGKILL)
-		}()
 	}
-	s.ok(t, "sandbox", "break", "primary", "--dir", s.sandbox.Dir())
+	s.breakPrimary(t, here, sender)
 
 	x := s.begin(t, runbook(here, "-unplanned"))
 	gates := s.approveAll(t, x)
@@ -100,6 +96,24 @@ func unplanned(t *testing.T, s *shop, lose bool) {
 	} else {
 		s.save(t, x.WorkflowID, x.RunID, "failover-unplanned")
 	}
+}
+
+// breakPrimary kills the primary as `muster sandbox break` does, and the stalled process with it: that would otherwise send
+// what it has before it notices that its server is gone. 0 is none.
+func (s *shop) breakPrimary(t *testing.T, site string, stalled int) {
+	t.Helper()
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for stalled != 0 && s.sandbox.PID(system, site) != 0 && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if stalled != 0 {
+			_ = syscall.Kill(stalled, syscall.SIGKILL)
+		}
+	}()
+	s.ok(t, "sandbox", "break", "primary", "--dir", s.sandbox.Dir())
+	<-gone
 }
 
 // approveAll approves every gate that opens until the run ends, and returns their names.

@@ -117,7 +117,7 @@ func (s *Sandbox) daemon(name, log string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	// Not bound to a context: it outlives the caller. Its folder tells inFolder whose it is.
 	cmd := s.state.Owner.command(context.Background(), s.state.Dir, nil, args...)
 	cmd.Stdout, cmd.Stderr = out, out

@@ -92,6 +92,8 @@ var arrows = []struct{ file, imports, rule string }{
 	{"deploy/sandbox/sandbox.go", module + "/deploy", ""},
 	{"deploy/sandbox/sandbox.go", module + "/starter", "deploy-knows-no-room"},
 
+	{"deploy/bench/main.go", module + "/activities/postgres", ""},
+	{"deploy/bench/main.go", module + "/worker", "bench-composes-without-the-engine"},
 	{"deploy/e2e/runs_test.go", module + "/workflows/run", ""},
 	{"deploy/e2e/runs_test.go", module + "/activities/postgres", "end-to-end-tests-stay-outside"},
 	{"deploy/e2e/runs_test.go", module + "/worker", "end-to-end-tests-stay-outside"},

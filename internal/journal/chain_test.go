@@ -3,7 +3,6 @@ package journal_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -153,7 +152,7 @@ func checkByte(t *testing.T, entries []journal.Entry, text []byte, i int, b byte
 	require.Equal(t, entries[len(entries)-1].Hash, digest)
 	again, err := json.Marshal(back)
 	require.NoError(t, err)
-	require.Equal(t, string(text), string(again), fmt.Sprintf("byte %d made %q went unnoticed", i, b))
+	require.Equal(t, string(text), string(again), "byte %d made %q went unnoticed", i, b)
 }
 
 // An entry is hashed in the workflow and checked after it went through JSON, whatever its texts hold.

@@ -53,7 +53,7 @@ func read(path string) (string, error) {
 	if err != nil {
 		return "", reason(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return "", reason(err)

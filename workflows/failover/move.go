@@ -118,7 +118,9 @@ func (o *operation) catchUp(ctx workflow.Context, name, position string) error {
 
 func (o *operation) promote(ctx workflow.Context, name string) error {
 	o.Phase(ctx, phasePromote)
-	o.PassNoReturn(ctx, name)
+	if err := o.PassNoReturn(ctx, name); err != nil {
+		return err
+	}
 	_, _, err := run.Act(ctx, o.Run, run.Spec{Phase: phasePromote, System: name, Activity: activities.Promote, Intent: run.Mutate,
 		Title: fmt.Sprintf("promote %s at %s", name, o.To), Input: o.actInput(phasePromote, name, "")})
 	return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
@@ -24,6 +25,7 @@ func planOf(doc runbooks.Resolved, saw seen) (journal.Plan, error) {
 	p := journal.Plan{Operation: Operation, Estate: doc.Estate.Name, Runbook: book.Name, Document: doc.SHA256,
 		From: f.From, To: f.To, MoveKind: f.Kind, LossClass: lossNone}
 	p.Steps = append(p.Steps, journal.PlanStep{ID: "gate/" + runbooks.GateApprove, Phase: phaseGate, Title: "people approve this plan", Gate: true})
+	var losses []string
 	for i, group := range f.Order {
 		for _, name := range group {
 			system := doc.Estate.Systems[name]
@@ -32,9 +34,10 @@ func planOf(doc runbooks.Resolved, saw seen) (journal.Plan, error) {
 			p.Steps = append(p.Steps, stepsOf(name, system, *f)...)
 			p.Findings = append(p.Findings, result.Findings...)
 			p.LossClass = worse(p.LossClass, lossOf(*f, result))
-			p.ExpectedLoss += lossLine(name, *f, result)
+			losses = append(losses, lossLine(name, *f, result))
 		}
 	}
+	p.ExpectedLoss = strings.Join(losses, "; ")
 	if f.Reprotect == nil || *f.Reprotect {
 		for _, name := range slices.Concat(f.Order...) {
 			p.Steps = append(p.Steps, journal.PlanStep{ID: phaseReprotect + "/" + name, Phase: phaseReprotect, System: name,
@@ -47,7 +50,8 @@ func planOf(doc runbooks.Resolved, saw seen) (journal.Plan, error) {
 func planSystem(name string, group int, system runbooks.System, result activities.PreflightResult) journal.PlanSystem {
 	s := journal.PlanSystem{Name: name, Kind: system.Kind, Group: group, Route: system.Route,
 		Members: map[string]journal.Facts{}, Identity: map[string]string{}}
-	for site, m := range result.State.Members { //workflowcheck:ignore: fills maps, order has no effect
+	//workflowcheck:ignore fills maps, order has no effect
+	for site, m := range result.State.Members {
 		s.Members[site] = factsOf(m)
 		s.Identity[site] = fmt.Sprintf("%s %s %s", m.Role, m.Identity, m.Lineage)
 	}
@@ -57,8 +61,9 @@ func planSystem(name string, group int, system runbooks.System, result activitie
 // factsOf shows a member to people.
 func factsOf(m activities.MemberState) journal.Facts {
 	facts := journal.Facts{"role": string(m.Role), "accepts_writes": strconv.FormatBool(m.AcceptsWrites)}
-	for key, value := range map[string]string{"position": m.Position, "identity": m.Identity, "lineage": m.Lineage,
-		"following": m.Following, "unreachable": m.Unreachable} { //workflowcheck:ignore: fills a map, order has no effect
+	optional := journal.Facts{"position": m.Position, "identity": m.Identity, "lineage": m.Lineage, "following": m.Following, "unreachable": m.Unreachable}
+	//workflowcheck:ignore fills a map, order has no effect
+	for key, value := range optional {
 		if value != "" {
 			facts[key] = value
 		}
@@ -107,11 +112,11 @@ func lossOf(f runbooks.Failover, result activities.PreflightResult) string {
 func lossLine(name string, f runbooks.Failover, result activities.PreflightResult) string {
 	switch lossOf(f, result) {
 	case lossUnknown:
-		return name + ": unknown, the old primary's last record cannot be read; "
+		return name + ": unknown, the old primary's last record cannot be read"
 	case lossPossible:
-		return fmt.Sprintf("%s: %d bytes were not replicated when last looked at; ", name, result.LossBytes)
+		return fmt.Sprintf("%s: %d bytes were not replicated when last looked at", name, result.LossBytes)
 	default:
-		return name + ": none; "
+		return name + ": none"
 	}
 }
 

@@ -38,33 +38,29 @@ func (o *operation) carryOut(ctx workflow.Context) error {
 	if o.Mode == "observe" {
 		return run.ErrObserved
 	}
-	// 2. People approve exactly that; after the wait the world is looked at again.
+	// 2. People approve exactly that. Then nobody else moves these systems, and the world is looked at again: people and
+	// locks are waited for, and meanwhile it may have changed.
 	if err := o.approve(ctx); err != nil {
 		return err
 	}
-	// 3. Nobody else moves these systems meanwhile.
-	o.Phase(ctx, phaseLock)
-	if err := o.Lock(ctx, o.systems()); err != nil {
-		return err
-	}
-	// 4. The numbered writers measure what clients see.
+	// 3. The numbered writers measure what clients see.
 	if err := o.startWriters(ctx); err != nil {
 		return err
 	}
-	// 5. Move the systems, group by group.
+	// 4. Move the systems, group by group.
 	for _, group := range o.Order {
 		if err := o.each(ctx, group, o.move); err != nil {
 			return err
 		}
 	}
-	// 6. The old primaries follow the new ones.
+	// 5. The old primaries follow the new ones.
 	if o.Reprotect == nil || *o.Reprotect {
 		o.Phase(ctx, phaseReprotect)
 		if err := o.each(ctx, o.systems(), o.reprotect); err != nil {
 			return err
 		}
 	}
-	// 7. Count what clients saw, and look at everything once more.
+	// 6. Count what clients saw, and look at everything once more.
 	o.Phase(ctx, phaseMeasure)
 	if err := o.each(ctx, o.systems(), o.measure); err != nil {
 		return err
@@ -156,14 +152,20 @@ func refusal(findings []journal.Finding) error {
 	return fmt.Errorf("%w: %s", run.ErrRefused, strings.Join(reasons, "; "))
 }
 
-// approve opens the gate, and opens it again as long as the world changes while people decide.
+// approve opens the gate and takes the locks, and opens the gate again as long as the world changes meanwhile.
 func (o *operation) approve(ctx workflow.Context) error {
-	for {
+	for locked := false; ; locked = true {
 		o.Phase(ctx, phaseGate)
 		shown := o.Plan()
 		title := fmt.Sprintf("%s %s from %s to %s", o.Kind, Operation, o.From, o.To)
 		if err := o.Gate(ctx, run.GateSpec{Name: runbooks.GateApprove, Title: title, Risk: riskOf(*shown)}); err != nil {
 			return err
+		}
+		if !locked {
+			o.Phase(ctx, phaseLock)
+			if err := o.Lock(ctx, o.systems()); err != nil {
+				return err
+			}
 		}
 		if err := o.lookAndPlan(ctx); err != nil {
 			return err
@@ -179,7 +181,7 @@ func riskOf(p journal.Plan) string {
 	if p.LossClass == lossNone {
 		return ""
 	}
-	return "acknowledged writes may be lost: " + strings.TrimSuffix(p.ExpectedLoss, "; ")
+	return "acknowledged writes may be lost: " + p.ExpectedLoss
 }
 
 func (o *operation) reprotect(ctx workflow.Context, name string) error {
@@ -207,8 +209,10 @@ func (o *operation) route(name string) (activities.RouteTarget, bool) {
 // flat shows a whole system as facts: "west.role": "standby".
 func flat(s activities.SystemState) journal.Facts {
 	facts := journal.Facts{}
-	for site, m := range s.Members { //workflowcheck:ignore: fills a map, order has no effect
-		for key, value := range factsOf(m) { //workflowcheck:ignore: fills a map, order has no effect
+	//workflowcheck:ignore fills a map, order has no effect
+	for site, m := range s.Members {
+		//workflowcheck:ignore fills a map, order has no effect
+		for key, value := range factsOf(m) {
 			facts[site+"."+key] = value
 		}
 	}

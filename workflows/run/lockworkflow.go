@@ -27,7 +27,7 @@ func Lock(ctx workflow.Context, s LockState) error {
 		s.Token = workflow.Now(ctx).UnixMilli()
 	}
 	err := workflow.SetQueryHandler(ctx, QueryLock, func() (LockStatus, error) {
-		return LockStatus{Holder: s.Holder, Token: s.Token, Queue: s.Queue}, nil
+		return LockStatus(s), nil
 	})
 	if err != nil {
 		return err

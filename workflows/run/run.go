@@ -136,8 +136,12 @@ func (r *Run) Target(system string) activities.Target {
 // Lease returns the run's lease of a system's lock, and the zero lease where it holds none.
 func (r *Run) Lease(system string) activities.Lease { return r.leases[system] }
 
-// PassNoReturn records that a system cannot be put back by undoing: its undos are dropped, failback is the way.
-func (r *Run) PassNoReturn(ctx workflow.Context, system string) {
+// PassNoReturn records that a system cannot be put back by undoing: its undos are dropped, failback is the way. A run that is
+// paused waits here, and one that is stopped ends here: it can still be put back.
+func (r *Run) PassNoReturn(ctx workflow.Context, system string) error {
+	if err := r.checkpoint(ctx); err != nil {
+		return err
+	}
 	r.past = append(r.past, system)
 	kept := r.undos[:0]
 	for _, u := range r.undos {
@@ -148,6 +152,7 @@ func (r *Run) PassNoReturn(ctx workflow.Context, system string) {
 	r.undos = kept
 	r.Record(ctx, journal.Entry{Kind: journal.NoReturn, System: system, Phase: r.phase,
 		Title: "point of no return of " + system + ": from here failback is the way back"})
+	return nil
 }
 
 // Measured records what was measured of one system's move, and counts it for the verdict.

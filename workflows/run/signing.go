@@ -50,7 +50,8 @@ func (i Intervention) SigningText(workflowID, runID string) []byte {
 	t.field("step", i.Step)
 	t.field("action", i.Action)
 	keys := make([]string, 0, len(i.Set))
-	for key := range i.Set { //workflowcheck:ignore the keys are sorted below
+	//workflowcheck:ignore the keys are sorted below
+	for key := range i.Set {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)

@@ -48,12 +48,11 @@ type step struct {
 // skipped is true where an operator skipped it; the result is then the zero value.
 // The error is ErrAborted, a cancellation, or one of the types in Give.
 func Step[T any](ctx workflow.Context, r *Run, spec Spec) (result T, skipped bool, err error) {
+	if err := r.checkpoint(ctx); err != nil {
+		return result, false, err // it never started, and the journal does not say that it did
+	}
 	st := r.openStep(ctx, spec)
 	for {
-		if err := r.checkpoint(ctx); err != nil {
-			r.closeStep(ctx, st, stepFailed, journal.Entry{Outcome: journal.Canceled, Message: "not started: " + err.Error()})
-			return result, false, err
-		}
 		var zero T
 		result = zero
 		err := workflow.ExecuteActivity(spec.Intent.options(ctx, spec.Title), spec.Activity, st.input).Get(ctx, &result)
@@ -85,6 +84,10 @@ func Step[T any](ctx workflow.Context, r *Run, spec Spec) (result T, skipped boo
 			if st.input, err = edited(st.input, answer.Set); err != nil {
 				panic(err) // checked when the intervention was accepted
 			}
+		}
+		if err := r.checkpoint(ctx); err != nil {
+			r.closeStep(ctx, st, stepFailed, journal.Entry{Outcome: journal.Failed, Message: why + "; not tried again: " + err.Error()})
+			return result, false, err
 		}
 	}
 }
@@ -169,12 +172,7 @@ func edited(input any, set map[string]string) (map[string]any, error) {
 	if err := json.Unmarshal(text, &tree); err != nil {
 		return nil, fmt.Errorf("change the step's input: %w", err)
 	}
-	keys := make([]string, 0, len(set))
-	for key := range set { //workflowcheck:ignore: sorted below
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range workflow.DeterministicKeys(set) {
 		if err := setPath(tree, key, set[key]); err != nil {
 			return nil, err
 		}
@@ -212,11 +210,4 @@ func setPath(tree map[string]any, path, value string) error {
 	return nil
 }
 
-func keysOf(node map[string]any) string {
-	keys := make([]string, 0, len(node))
-	for key := range node { //workflowcheck:ignore: sorted below
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return strings.Join(keys, ", ")
-}
+func keysOf(node map[string]any) string { return strings.Join(workflow.DeterministicKeys(node), ", ") }

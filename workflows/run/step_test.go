@@ -146,7 +146,9 @@ func TestUndo(t *testing.T) {
 					})
 				}
 				r.Undo(ctx, "search", "gone", func(workflow.Context) error { undone = append(undone, "gone"); return nil })
-				r.PassNoReturn(ctx, "search")
+				if err := r.PassNoReturn(ctx, "search"); err != nil {
+					return err
+				}
 				r.past = nil // only orders is of interest for the verdict
 				return r.Gate(ctx, GateSpec{Name: runbooks.GateApprove, Title: "go on?"})
 			})
@@ -165,7 +167,9 @@ func TestUndo(t *testing.T) {
 
 func TestAbortAfterTheStepThatCannotBeUndone(t *testing.T) {
 	b := newBench(t, unsigned, func(ctx workflow.Context, r *Run) error {
-		r.PassNoReturn(ctx, "orders")
+		if err := r.PassNoReturn(ctx, "orders"); err != nil {
+			return err
+		}
 		return fenceOnce(ctx, r)
 	})
 	b.register(activities.Fence, (&failing{until: 9}).do)
@@ -176,6 +180,31 @@ func TestAbortAfterTheStepThatCannotBeUndone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, journal.Aborted, result.Verdict)
 	require.Contains(t, result.Summary, "failback is the way")
+}
+
+func TestAbortWhilePausedBeforeThePointOfNoReturn(t *testing.T) {
+	undone := false
+	b := newBench(t, unsigned, func(ctx workflow.Context, r *Run) error {
+		r.Undo(ctx, "orders", "primary again", func(workflow.Context) error { undone = true; return nil })
+		if err := workflow.Sleep(ctx, time.Hour); err != nil {
+			return err
+		}
+		if err := r.PassNoReturn(ctx, "orders"); err != nil {
+			return err
+		}
+		return fenceOnce(ctx, r)
+	})
+	fence := &failing{}
+	b.register(activities.Fence, fence.do)
+	b.after(time.Minute, UpdateIntervene, Intervention{Action: ActionPause, Author: "dana"}, accepted(t))
+	b.after(2*time.Hour, UpdateIntervene, Intervention{Action: ActionAbort, Author: "dana"}, accepted(t))
+	result, err := b.run(Input{})
+	require.NoError(t, err)
+	require.Equal(t, journal.Undone, result.Verdict, result.Summary)
+	require.True(t, undone, "a paused run has not passed it")
+	require.Empty(t, fence.calls)
+	require.Empty(t, kinds(b.journal(), journal.NoReturn))
+	require.Empty(t, kinds(b.journal(), journal.StepStarted), "no step is said to have started")
 }
 
 func TestRunbookOfAnotherOperation(t *testing.T) {

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+
+	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/activities/evidence"
+	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/workflows/failover"
+)
+
+// steps measures what a step, a plan and the evidence cost on the embedded engine.
+func (b *bench) steps(ctx context.Context) (err error) {
+	p, err := b.start(ctx, "steps", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop(ctx)) }()
+	ws, err := b.serve(p.temporal)
+	if err != nil {
+		return err
+	}
+	defer ws.stop()
+	for _, measure := range []func(context.Context, *workers) error{b.stepFigures, b.planFigures, b.evidenceFigure} {
+		if err := measure(ctx, ws); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sampled is how long each of count steps took in ms: a looking step, an acting one, and a plain activity.
+type sampled struct{ look, act, raw []float64 }
+
+// sample takes turns, so that whatever else the machine does is felt by all.
+func (ws *workers) sample(ctx context.Context, rounds, count int) (s sampled, err error) {
+	ws.world.take()
+	ws.raw.take()
+	for range rounds {
+		if err := ws.rawRun(ctx, "raw-steps", count); err != nil {
+			return s, fmt.Errorf("plain activities: %w", err)
+		}
+		s.raw = append(s.raw, ws.raw.take()...)
+		for _, kind := range []struct {
+			name string
+			to   *[]float64
+		}{{"look", &s.look}, {"act", &s.act}} {
+			x, err := ws.kernelRun(ctx, stepping, fmt.Sprintf("%s-%d", kind.name, count))
+			if err != nil {
+				return s, err
+			}
+			if _, err := ws.wait(ctx, x, journal.Passed); err != nil {
+				return s, err
+			}
+			*kind.to = append(*kind.to, ws.world.take()...)
+		}
+	}
+	return s, nil
+}
+
+func (b *bench) stepFigures(ctx context.Context, ws *workers) error {
+	if _, err := ws.sample(ctx, 1, 20); err != nil { // warm
+		return err
+	}
+	s, err := ws.sample(ctx, b.pick(5, 3), 101)
+	if err != nil {
+		return err
+	}
+	raw := reference("plain SDK activity", s.raw...)
+	b.add(figure{ID: "step/noop", What: "no-op step through the kernel", Unit: "ms", Samples: s.look, Reference: raw, Aim: 10})
+	b.add(figure{ID: "step/act", What: "no-op step that acts (lease checked, intent stored)", Unit: "ms", Samples: s.act, Reference: raw})
+	return nil
+}
+
+func (b *bench) planFigures(ctx context.Context, ws *workers) error {
+	perSystem := map[int]float64{}
+	for _, size := range []struct{ systems, rounds int }{{10, b.pick(9, 5)}, {100, b.pick(5, 3)}, {1000, b.pick(3, 1)}} {
+		var took, raw []float64
+		for range size.rounds {
+			began := time.Now()
+			if err := ws.rawRun(ctx, "raw-side-by-side", size.systems); err != nil {
+				return err
+			}
+			raw = append(raw, ms(time.Since(began)))
+			x, err := ws.kernelRun(ctx, failover.Name, fmt.Sprintf("plan-%d", size.systems))
+			if err != nil {
+				return err
+			}
+			began = time.Now()
+			f, err := ws.wait(ctx, x, journal.ObservedVerdict)
+			if err != nil {
+				return err
+			}
+			for _, e := range f.entries {
+				if e.Kind == journal.Planned {
+					took = append(took, ms(e.At.Sub(began)))
+				}
+			}
+		}
+		f := figure{ID: fmt.Sprintf("plan/%d", size.systems), What: fmt.Sprintf("plan of %d systems (bench's own driver)", size.systems), Unit: "ms",
+			Samples: took, Reference: reference(fmt.Sprintf("%d plain activities, 2 a system", 2*size.systems), raw...)}
+		b.add(f)
+		perSystem[size.systems] = median(took) / float64(size.systems)
+	}
+	for _, pair := range [][2]int{{100, 10}, {1000, 100}} {
+		b.add(figure{ID: fmt.Sprintf("plan/growth-%d", pair[0]), What: fmt.Sprintf("plan, a system of %d", pair[0]), Unit: "ms", Value: perSystem[pair[0]],
+			Reference: reference(fmt.Sprintf("a system of %d", pair[1]), perSystem[pair[1]]), AimRatio: 1})
+	}
+	return nil
+}
+
+// evidenceFigure measures the activity that reads a journal of 500 steps by query and writes both files.
+func (b *bench) evidenceFigure(ctx context.Context, ws *workers) error {
+	var took, alone []float64
+	for range b.pick(3, 1) {
+		x, err := ws.kernelRun(ctx, stepping, "look-500")
+		if err != nil {
+			return err
+		}
+		f, err := ws.wait(ctx, x, journal.Passed)
+		if err != nil {
+			return err
+		}
+		ws.world.take()
+		events, err := ws.history(ctx, f.id, f.run)
+		if err != nil {
+			return err
+		}
+		var scheduled time.Time // of the activity that was scheduled last: evidence is what a run ends with
+		for _, e := range events {
+			switch e.GetEventType() {
+			case enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+				scheduled = time.Time{}
+				if e.GetActivityTaskScheduledEventAttributes().GetActivityType().GetName() == activities.WriteEvidence {
+					scheduled = e.GetEventTime().AsTime()
+				}
+			case enums.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+				if !scheduled.IsZero() {
+					took = append(took, ms(e.GetEventTime().AsTime().Sub(scheduled)))
+				}
+			}
+		}
+		began := time.Now()
+		if _, err := evidence.Write(filepath.Join(b.dir, "evidence-again"), f.entries); err != nil {
+			return err
+		}
+		alone = append(alone, ms(time.Since(began)))
+	}
+	b.add(figure{ID: "evidence/500", What: "evidence of a run of 500 steps", Unit: "ms", Samples: took, Aim: 2000,
+		Reference: reference("the same files from a journal in memory", alone...)})
+	return nil
+}
