@@ -58,6 +58,10 @@ type Move struct {
 	Objectives runbooks.Objectives `json:"objectives,omitzero"`
 	// Position is the old primary's last record where it is known: what CatchUp waits for. The driver's own notation.
 	Position string `json:"position,omitempty"`
+	// Discard: a gate, or retry --set, accepted that what only the old primary holds is lost when it follows the new one.
+	Discard bool `json:"discard"`
+	// Takeover: a gate, or retry --set, accepted a promotion that the system's own quorum did not vote for.
+	Takeover bool `json:"takeover"`
 }
 
 // Lease is the proof that a run holds a system's lock. Acting activities check it before they act.
@@ -93,9 +97,13 @@ type Proof string
 const (
 	ProofStopped Proof = "stopped" // the server is down, cleanly, and comes back as a standby only
 	ProofCrashed Proof = "crashed" // no server process runs, it did not stop cleanly, and comes back as a standby only
+	ProofRefuses Proof = "refuses" // the server runs and refuses every write, a restart included; one was tried
 	ProofCutOff  Proof = "cut-off" // the server may run: clients are cut off at the route and it was made read-only. Weaker
 	ProofNone    Proof = "none"    // nothing could be proven
 )
+
+// Strong says whether a promotion needs no further consent: nothing can write at the old primary.
+func (p Proof) Strong() bool { return p == ProofStopped || p == ProofCrashed || p == ProofRefuses }
 
 // Role is what a member is for its system.
 type Role string

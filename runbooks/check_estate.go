@@ -96,6 +96,7 @@ func (d *document) checkHAProxy(e *Estate, path string, h *HAProxyRoute, backend
 func (d *document) checkSystem(e *Estate, name string, shared owners) {
 	s, path := e.Systems[name], join("systems", name)
 	d.block(path, "postgresql", s.Kind == "postgresql", s.PostgreSQL == nil, "kind")
+	d.checkRedis(path, s)
 	d.checkObjectives(join(path, "objectives"), s.Objectives)
 	route, routed := e.Routes[s.Route]
 	if at := join(path, "route"); d.has(at) {
@@ -119,6 +120,7 @@ func (d *document) checkSystem(e *Estate, name string, shared owners) {
 			}
 		}
 		d.checkPostgreSQLMember(at, s, m, shared)
+		d.checkRedisMember(e, at, s, m, shared)
 	}
 }
 

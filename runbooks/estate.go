@@ -31,9 +31,10 @@ type Host struct {
 
 // System is one thing with a member at each site.
 type System struct {
-	Kind       string            `yaml:"kind" json:"kind" jsonschema:"enum=postgresql"`
+	Kind       string            `yaml:"kind" json:"kind" jsonschema:"enum=postgresql,enum=redis"`
 	Route      string            `yaml:"route,omitempty" json:"route,omitempty"`
 	PostgreSQL *PostgreSQL       `yaml:"postgresql,omitempty" json:"postgresql,omitempty"`
+	Redis      *Redis            `yaml:"redis,omitempty" json:"redis,omitempty"`
 	Members    map[string]Member `yaml:"members" json:"members"` // by site
 	Objectives Objectives        `yaml:"objectives,omitempty" json:"objectives,omitzero"`
 }
@@ -43,6 +44,7 @@ type Member struct {
 	Address    string            `yaml:"address" json:"address"` // host:port as the worker reaches it
 	Host       string            `yaml:"host,omitempty" json:"host,omitempty"`
 	PostgreSQL *PostgreSQLMember `yaml:"postgresql,omitempty" json:"postgresql,omitempty"`
+	Redis      *RedisMember      `yaml:"redis,omitempty" json:"redis,omitempty"`
 }
 
 // PostgreSQL is what all members of a PostgreSQL system share.
@@ -63,6 +65,43 @@ type PostgreSQLMember struct {
 	Slot          string `yaml:"slot,omitempty" json:"slot,omitempty"`               // the physical slot this member uses when it is a standby
 	// PrimaryAddress is host:port as the other member's walreceiver reaches this server; default Address.
 	PrimaryAddress string `yaml:"primary_address,omitempty" json:"primary_address,omitempty"`
+}
+
+// Redis is what all members of a Redis or Valkey system share.
+type Redis struct {
+	Shape            string   `yaml:"shape" json:"shape" jsonschema:"enum=replication,enum=sentinel,enum=cluster"`
+	User             string   `yaml:"user,omitempty" json:"user,omitempty"`           // default: the server's user "default"
+	Password         Secret   `yaml:"password,omitempty" json:"password,omitempty"`   // by reference; none where the server wants none
+	Sentinels        []string `yaml:"sentinels,omitempty" json:"sentinels,omitempty"` // shape sentinel: host:port of each
+	MasterName       string   `yaml:"master_name,omitempty" json:"master_name,omitempty"`
+	SentinelUser     string   `yaml:"sentinel_user,omitempty" json:"sentinel_user,omitempty"`
+	SentinelPassword Secret   `yaml:"sentinel_password,omitempty" json:"sentinel_password,omitempty"`
+}
+
+// The shapes of a Redis system: who is in charge of its roles.
+const (
+	RedisReplication = "replication" // nobody but muster
+	RedisSentinel    = "sentinel"
+	RedisCluster     = "cluster"
+)
+
+// RedisMember is what a Redis member has of its own. Config and Start are of a member with one server; a member
+// of a cluster has Nodes instead, and each node its own.
+type RedisMember struct {
+	ConfigFile string `yaml:"config_file,omitempty" json:"config_file,omitempty"` // on the host; writable there
+	// Start is the command that starts the server on its host; it may stay in the foreground.
+	Start []string `yaml:"start,omitempty" json:"start,omitempty"`
+	// ReplicationAddress is host:port as the other servers reach this one; default Address.
+	ReplicationAddress string      `yaml:"replication_address,omitempty" json:"replication_address,omitempty"`
+	Nodes              []RedisNode `yaml:"nodes,omitempty" json:"nodes,omitempty"`
+}
+
+// RedisNode is one server of a cluster's site.
+type RedisNode struct {
+	Address    string   `yaml:"address" json:"address"`
+	Host       string   `yaml:"host,omitempty" json:"host,omitempty"` // default: the member's
+	ConfigFile string   `yaml:"config_file,omitempty" json:"config_file,omitempty"`
+	Start      []string `yaml:"start,omitempty" json:"start,omitempty"`
 }
 
 // Route is what sends clients to a site.

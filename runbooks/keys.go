@@ -23,9 +23,10 @@ var keyHelp = map[string]map[string]string{
 		"timeout":     "How long connecting may take; default 5s",
 	},
 	"System": {
-		"kind":       "postgresql",
+		"kind":       "postgresql or redis (Redis 6.2 and later, and Valkey)",
 		"route":      "The route that its clients come by. A route has one system",
 		"postgresql": "kind postgresql: what all members share",
+		"redis":      "kind redis: what all members share",
 		"members":    "The system at each site, by the site's name",
 		"objectives": "What a move of this system is measured against",
 	},
@@ -33,6 +34,7 @@ var keyHelp = map[string]map[string]string{
 		"address":    "host:port as the worker reaches it",
 		"host":       "The host it runs on. Without one nothing can be stopped there, and fencing proves less",
 		"postgresql": "kind postgresql: what this server has of its own. Needed where the member has a host",
+		"redis":      "kind redis: what this server has of its own, or the nodes of a cluster's site",
 	},
 	"PostgreSQL": {
 		"user":                 "The role the driver logs in as: a superuser, or pg_monitor with the rights that the driver's page lists",
@@ -48,6 +50,27 @@ var keyHelp = map[string]map[string]string{
 		"config_file":     "Absolute path of postgresql.conf, where it is not in the data directory",
 		"slot":            "The physical replication slot that this member uses when it is a standby",
 		"primary_address": "host:port as the other member's walreceiver reaches this server; default address",
+	},
+	"Redis": {
+		"shape":             "Who is in charge of the roles: muster alone (replication), the Sentinels (sentinel), or the Cluster itself (cluster)",
+		"user":              "The ACL user that the driver logs in as; default the server's user default",
+		"password":          "Its password, by reference. Leave it out where the servers want none",
+		"sentinels":         "shape sentinel: host:port of every Sentinel",
+		"master_name":       "shape sentinel: the name under which the Sentinels know the system",
+		"sentinel_user":     "shape sentinel: the ACL user at the Sentinels",
+		"sentinel_password": "shape sentinel: the password at the Sentinels, by reference",
+	},
+	"RedisMember": {
+		"config_file":         "Absolute path of redis.conf on the host, whose user can write it: so a server that is down is kept from coming back as a master",
+		"start":               "The command that starts the server on its host, as a list of words; it may stay in the foreground",
+		"replication_address": "host:port as the other servers reach this one; default address",
+		"nodes":               "shape cluster: every server of the site",
+	},
+	"RedisNode": {
+		"address":     "host:port as the worker reaches it",
+		"host":        "The host it runs on; default the member's",
+		"config_file": "Absolute path of its redis.conf on the host",
+		"start":       "The command that starts it on its host, as a list of words",
 	},
 	"Route": {
 		"kind":    "haproxy",

@@ -70,7 +70,9 @@ func restrict(name string, s *jsonschema.Schema) {
 	case "Host":
 		s.AllOf = []*jsonschema.Schema{needs("kind", "ssh", "address", "user", "key", "known_hosts")}
 	case "System":
-		s.AllOf = []*jsonschema.Schema{needs("kind", "postgresql", "postgresql")}
+		s.AllOf = []*jsonschema.Schema{needs("kind", "postgresql", "postgresql"), needs("kind", "redis", "redis")}
+	case "Redis":
+		s.AllOf = []*jsonschema.Schema{needs("shape", "sentinel", "sentinels", "master_name")}
 	case "Route":
 		s.AllOf = []*jsonschema.Schema{needs("kind", "haproxy", "haproxy")}
 	case "Runbook":

@@ -123,6 +123,9 @@ func (a *app) start(ctx context.Context, e *engine, o runOptions) (execution, er
 	}
 	o.input.RequestedBy, o.input.Channel = o.name(a), "cli"
 	id := operation + ":" + estate
+	if o.input.Mode == "observe" {
+		id = "plan:" + id // moves nothing, so it need not wait for the run that moves, nor stand in its way
+	}
 	started, err := e.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: run.TaskQueue, WorkflowTaskTimeout: taskTimeout,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_FAIL,

@@ -112,8 +112,9 @@ func newWorker(temporal client.Client, s *steps.Steps) worker.Worker {
 // steps composes the drivers. This is the only place that knows them all.
 func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, func()) {
 	hosts := host.New()
+	databases := postgres.New(hosts)
 	s := &steps.Steps{
-		Systems: map[string]activities.System{"postgresql": postgres.New(hosts)},
+		Systems: map[string]activities.System{"postgresql": databases},
 		Routes:  map[string]activities.Route{"haproxy": haproxy.Driver{}},
 		Runs:    runs{client: temporal},
 		Load: func(in activities.LoadRunbookInput) (activities.LoadRunbookResult, error) {
@@ -128,18 +129,19 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 		return probe.Verify(ctx, s.Marks, in)
 	}
 	s.Writers = writer.NewKeeper(c.State, s.Marks, writer.SpawnSelf)
-	return s, hosts.Close
+	return s, func() { databases.Close(); hosts.Close() }
 }
 
 // load reads the folder anew for each run, so that an edited runbook counts from the next run on.
 func (c Config) load(in activities.LoadRunbookInput) (runbooks.Resolved, error) {
 	folder, err := runbooks.Load(c.Runbooks)
-	if folder == nil { // files that are wrong keep no other runbook from being run: Resolve refuses those that need them
+	if folder == nil {
 		return runbooks.Resolved{}, &activities.Error{Type: activities.ErrConfig, Op: "read the runbooks in " + c.Runbooks, Err: err, Next: "muster validate"}
 	}
+	// A mistake in another file of the folder is no reason to refuse this runbook: Resolve knows which are wrong.
 	resolved, err := folder.Resolve(in.Runbook, runbooks.Overrides{Mode: in.Mode, From: in.From, To: in.To, Kind: in.Kind})
 	if err != nil {
-		return runbooks.Resolved{}, &activities.Error{Type: activities.ErrConfig, Op: "resolve runbook " + in.Runbook, Err: err}
+		return runbooks.Resolved{}, &activities.Error{Type: activities.ErrConfig, Op: "resolve runbook " + in.Runbook, Err: err, Next: "muster validate " + c.Runbooks}
 	}
 	return resolved, nil
 }
@@ -148,6 +150,8 @@ func (c Config) load(in activities.LoadRunbookInput) (runbooks.Resolved, error) 
 func RunWriter(ctx context.Context, config string) error {
 	hosts := host.New()
 	defer hosts.Close()
-	s := &steps.Steps{Systems: map[string]activities.System{"postgresql": postgres.New(hosts)}}
+	databases := postgres.New(hosts)
+	defer databases.Close()
+	s := &steps.Steps{Systems: map[string]activities.System{"postgresql": databases}}
 	return writer.Run(ctx, config, s.Marks)
 }

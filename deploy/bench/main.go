@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,7 +39,9 @@ var sections = []struct {
 	name string
 	run  func(*bench, context.Context) error
 }{
-	{"steps", (*bench).steps}, // also plan and evidence, on one engine
+	{"steps", (*bench).steps},
+	{"plan", (*bench).plan},
+	{"evidence", (*bench).evidence},
 	{"ready", (*bench).ready},
 	{"outage", (*bench).outage}, // also unplanned and growth, on one engine
 	{"waiting", (*bench).waiting},
@@ -57,7 +60,8 @@ func command(ctx context.Context) error {
 	quick := flag.Bool("quick", false, "fewer samples")
 	bin := flag.String("bin", "bin", "`folder` of muster-worker (make build)")
 	out := flag.String("out", "", "`file` for the results as JSON (default: bin/bench/TIME.json)")
-	only := flag.String("only", "", "`sections` to measure, with commas: steps, ready, outage, waiting (default: all)")
+	only := flag.String("only", "", "`sections` to measure, with commas: steps, plan, evidence, ready, outage, waiting (default: all)")
+	profile := flag.String("cpuprofile", "", "`file` for a CPU profile of this process, in which the kernel runs")
 	compared := flag.Bool("compare", false, "compare the results in two files instead of measuring")
 	flag.Parse()
 	if *compared {
@@ -74,12 +78,32 @@ func command(ctx context.Context) error {
 	if *out == "" {
 		*out = filepath.Join(*bin, "bench", time.Now().Format("20060102-150405")+".json")
 	}
+	stop, err := profiled(*profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	err = b.measure(ctx, wanted)
 	if err != nil && len(b.results.Figures) == 0 {
 		return err
 	}
 	b.results.table(os.Stdout)
 	return errors.Join(err, b.results.save(*out))
+}
+
+// profiled writes a CPU profile until stop is called.
+func profiled(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	file, err := os.Create(path)
+	if err == nil {
+		err = pprof.StartCPUProfile(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return func() { pprof.StopCPUProfile(); _ = file.Close() }, nil
 }
 
 func sectionsOf(only string) ([]string, error) {

@@ -15,9 +15,9 @@ import (
 	"github.com/musterhq/muster/workflows/failover"
 )
 
-// steps measures what a step, a plan and the evidence cost on the embedded engine.
-func (b *bench) steps(ctx context.Context) (err error) {
-	p, err := b.start(ctx, "steps", "")
+// onEngine measures with bench's workers on an engine of their own.
+func (b *bench) onEngine(ctx context.Context, name string, measure func(context.Context, *workers) error) (err error) {
+	p, err := b.start(ctx, name, "")
 	if err != nil {
 		return err
 	}
@@ -27,13 +27,15 @@ func (b *bench) steps(ctx context.Context) (err error) {
 		return err
 	}
 	defer ws.stop()
-	for _, measure := range []func(context.Context, *workers) error{b.stepFigures, b.planFigures, b.evidenceFigure} {
-		if err := measure(ctx, ws); err != nil {
-			return err
-		}
+	if _, err := ws.sample(ctx, 1, 20); err != nil { // warm
+		return err
 	}
-	return nil
+	return measure(ctx, ws)
 }
+
+func (b *bench) steps(ctx context.Context) error    { return b.onEngine(ctx, "steps", b.stepFigures) }
+func (b *bench) plan(ctx context.Context) error     { return b.onEngine(ctx, "plan", b.planFigures) }
+func (b *bench) evidence(ctx context.Context) error { return b.onEngine(ctx, "evidence", b.evidenceFigure) }
 
 // sampled is how long each of count steps took in ms: a looking step, an acting one, and a plain activity.
 type sampled struct{ look, act, raw []float64 }
@@ -65,9 +67,6 @@ func (ws *workers) sample(ctx context.Context, rounds, count int) (s sampled, er
 }
 
 func (b *bench) stepFigures(ctx context.Context, ws *workers) error {
-	if _, err := ws.sample(ctx, 1, 20); err != nil { // warm
-		return err
-	}
 	s, err := ws.sample(ctx, b.pick(5, 3), 101)
 	if err != nil {
 		return err

@@ -48,7 +48,9 @@ func browser(t *testing.T) context.Context {
 // startedInUI fills in the Temporal UI's form and presses its button, as people do.
 func startedInUI(t *testing.T, s *shop) {
 	here, there := s.sites(t)
+	began := time.Now()
 	ctx := browser(t)
+	t.Logf("the browser started after %s", time.Since(began).Round(time.Millisecond))
 	const button = `[data-testid="start-workflow-button"]`
 	steps := []chromedp.Action[chromedp.Void]{
 		chromedp.Navigate(s.engine.UI + "/namespaces/default/workflows"),
@@ -61,7 +63,9 @@ func startedInUI(t *testing.T, s *shop) {
 	steps = append(steps,
 		// The last tab led to the editor. It closes braces and quotes by itself, so the text goes in as a paste does.
 		chromedp.WaitReady(".cm-content.cm-lineWrapping, .cm-focused .cm-content"),
-		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('.cm-content').focus(); document.execCommand('insertText', false, %q); undefined`, input)),
+		chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`document.querySelector('.cm-content').focus(); document.execCommand('insertText', false, %q); document.activeElement.blur(); undefined`, input)),
+		// Left, it formats the text, and the button below moves: a click before that would miss it.
+		chromedp.WaitVisible(".cm-line:nth-child(4)"),
 		chromedp.WaitEnabled(button), chromedp.Click(button), chromedp.WaitVisible(`//*[contains(text(), "Workflow started successfully")]`))
 	for i, step := range steps {
 		within(t, ctx, fmt.Sprintf("step %d of the form", i+1), step)
@@ -87,7 +91,9 @@ func within(t *testing.T, ctx context.Context, what string, step chromedp.Action
 	t.Helper()
 	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
+	began := time.Now()
 	err := chromedp.Do(limited, step)
+	t.Logf("%s: %s", what, time.Since(began).Round(time.Millisecond))
 	if err == nil {
 		return
 	}

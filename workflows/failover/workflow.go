@@ -62,11 +62,7 @@ func (o *operation) carryOut(ctx workflow.Context) error {
 	}
 	// 6. Count what clients saw, and look at everything once more.
 	o.Phase(ctx, phaseMeasure)
-	if err := o.each(ctx, o.systems(), o.measure); err != nil {
-		return err
-	}
-	_, err := o.look(ctx)
-	return err
+	return o.each(ctx, o.systems(), o.measure)
 }
 
 func (o *operation) systems() []string { return slices.Concat(o.Order...) }
@@ -108,28 +104,29 @@ func (o *operation) lookAndPlan(ctx workflow.Context) error {
 	return refusal(plan.Findings)
 }
 
-func (o *operation) look(ctx workflow.Context) (seen, error) {
+// look observes every system and route. give lists the error types for which it goes on without holding.
+func (o *operation) look(ctx workflow.Context, give ...string) (seen, error) {
 	saw := seen{systems: map[string]activities.PreflightResult{}, routes: map[string]activities.RouteState{}}
 	err := o.each(ctx, o.systems(), func(ctx workflow.Context, name string) error {
 		result, _, err := run.Step[activities.PreflightResult](ctx, o.Run, run.Spec{Phase: phaseObserve, System: name,
-			Title: "look at " + name, Activity: activities.Preflight, Intent: run.Probe, Input: o.moveOf(name)})
+			Title: "look at " + name, Activity: activities.Preflight, Intent: run.Probe, Input: o.moveOf(name), Give: give})
 		if err != nil {
 			return err
 		}
 		saw.systems[name] = result
 		o.Record(ctx, journal.Entry{Kind: journal.Observed, Phase: phaseObserve, System: name, Title: name + " as it is", After: flat(result.State)})
-		return o.lookAtRoute(ctx, name, &saw)
+		return o.lookAtRoute(ctx, name, &saw, give)
 	})
 	return saw, err
 }
 
-func (o *operation) lookAtRoute(ctx workflow.Context, name string, saw *seen) error {
+func (o *operation) lookAtRoute(ctx workflow.Context, name string, saw *seen, give []string) error {
 	target, ok := o.route(name)
 	if !ok {
 		return nil
 	}
 	state, _, err := run.Step[activities.RouteState](ctx, o.Run, run.Spec{Phase: phaseObserve + "-route", System: name,
-		Title: "look at the route " + target.Name, Activity: activities.ObserveRoute, Intent: run.Probe, Input: target})
+		Title: "look at the route " + target.Name, Activity: activities.ObserveRoute, Intent: run.Probe, Input: target, Give: give})
 	saw.routes[name] = state
 	return err
 }

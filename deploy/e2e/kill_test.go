@@ -1,0 +1,360 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/workflows/run"
+)
+
+// allBoundaries is the number of kills (MUSTER_KILLS) from which on every boundary of every step is tried too, not a few of them.
+const allBoundaries = 50
+
+func kills() int { return number("MUSTER_KILLS", 6) }
+
+// luck is this run's own; MUSTER_SEED repeats another one's.
+func luck(t *testing.T) *rand.Rand {
+	seed := uint64(number("MUSTER_SEED", int(time.Now().UnixNano()&0xffffff)))
+	t.Logf("MUSTER_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// blow is one moment at which a run is disturbed: when the history has so many events of a type, or after a time.
+type blow struct {
+	event enums.EventType
+	nth   int
+	after time.Duration
+}
+
+func (b blow) String() string {
+	switch {
+	case b.nth == 0:
+		return "after " + b.after.String()
+	case b.event == enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+		return fmt.Sprintf("when activity %d is scheduled", b.nth)
+	default:
+		return fmt.Sprintf("when activity %d has ended", b.nth)
+	}
+}
+
+// boundaries are the beginnings and ends of the first so many activities.
+func boundaries(steps int) []blow {
+	var all []blow
+	for nth := 1; nth <= steps; nth++ {
+		all = append(all, blow{event: enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, nth: nth}, blow{event: enums.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, nth: nth})
+	}
+	return all
+}
+
+// strike does its work once, at the moment of the blow. It asks the engine only, so that the worker is not kept busy by it.
+func (s *shop) strike(ctx context.Context, x execution, b blow, do func()) <-chan struct{} {
+	struck := make(chan struct{})
+	go func() {
+		defer close(struck)
+		if b.nth == 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(b.after):
+				do()
+			}
+			return
+		}
+		events, seen := s.temporal.GetWorkflowHistory(ctx, x.WorkflowID, x.RunID, true, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT), 0
+		for events.HasNext() {
+			e, err := events.Next()
+			if err != nil {
+				return
+			}
+			if e.GetEventType() == b.event {
+				if seen++; seen == b.nth {
+					do()
+					return
+				}
+			}
+		}
+	}()
+	return struck
+}
+
+// tally counts, at the systems themselves, what a move did to them.
+type tally struct {
+	Timeline, Promotions int // of the new primary
+	Starts               int // of the old primary's server
+	Down, Up             int // the route's servers
+}
+
+func (s *shop) tally(t *testing.T, here, there string) tally {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(s.sandbox.Dir(), "haproxy", "haproxy.log"))
+	require.NoError(t, err)
+	counted := tally{
+		Promotions: s.inLog(t, there, "received promote request"),
+		Starts:     s.inLog(t, here, "starting PostgreSQL"),
+		Down:       strings.Count(string(log), "DOWN for maintenance"),
+		Up:         strings.Count(string(log), "UP/READY"),
+	}
+	counted.Timeline = int(s.timeline(t))
+	return counted
+}
+
+func (a tally) since(b tally) tally {
+	return tally{a.Timeline - b.Timeline, a.Promotions - b.Promotions, a.Starts - b.Starts, a.Down - b.Down, a.Up - b.Up}
+}
+
+// sequence is what a journal says, without what a repetition may change: times, counts of attempts, and answers to those who asked twice.
+func sequence(entries []journal.Entry) []string {
+	var lines []string
+	for _, e := range entries {
+		if e.Kind != journal.Refused && e.Kind != journal.Noted {
+			lines = append(lines, strings.TrimSpace(fmt.Sprintln(e.Kind, e.Step, e.Gate, e.Outcome)))
+		}
+	}
+	return lines
+}
+
+// moved is what one disturbed run showed.
+type moved struct {
+	entries []journal.Entry
+	took    time.Duration
+	steps   int // activities of its history
+	resumed time.Duration
+	effect  tally
+	alone   time.Duration // nobody accepted writes
+}
+
+// disturbed carries out a whole move, kills worker and engine at the blow, starts them again, and holds the run to what is true of every run.
+func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) moved {
+	t.Helper()
+	here, there := s.sites(t)
+	before, book := s.tally(t, here, there), runbook(here, "")
+	if !planned {
+		book = runbook(here, "-unplanned")
+		members.rest() // a primary that dies loses what is under way; that is counted elsewhere
+		s.replayed(t, here, there)
+		s.breakPrimary(t, here, 0)
+		members.goOn()
+	}
+	mark := members.mark()
+	x := s.begin(t, book)
+	began := time.Now()
+	var restarted time.Time
+	if b != nil {
+		ctx, cancel := context.WithCancel(t.Context())
+		process := s.cmd.Process
+		struck := s.strike(ctx, x, *b, func() { _ = process.Kill() })
+		defer func() { cancel(); <-struck }()
+	}
+	for over := false; !over; {
+		select {
+		case <-s.exited:
+			s.temporal.Close()
+			restarted = time.Now()
+			s.start(t)
+		default:
+			over = s.drive(t, x)
+		}
+	}
+	m := moved{took: time.Since(began)}
+	_, m.entries = s.ended(t, x, journal.Passed)
+	h := s.history(t, x.WorkflowID, x.RunID)
+	m.steps = count(h, enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+	m.resumed = resumed(h, restarted)
+	s.requireSettled(t, there)
+	m.effect = s.tally(t, here, there).since(before)
+	m.alone = members.requireOneWriter(t, mark, here, there)
+	if planned {
+		members.requireNothingLost(t, s, mark, here)
+	}
+	return m
+}
+
+// replayed waits until the standby has all that the primary wrote.
+func (s *shop) replayed(t *testing.T, here, there string) {
+	t.Helper()
+	awaited(t, there+" to have replayed all", 10*time.Second, func() (string, bool) {
+		at := s.query(t, here, "SELECT pg_current_wal_lsn()::text").(string)
+		return at, s.query(t, there, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", at).(bool)
+	})
+}
+
+// drive approves what waits for people; true where the run has ended.
+func (s *shop) drive(t *testing.T, x execution) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	exited := s.exited
+	go func() { // a client whose engine is dead waits and tries again
+		select {
+		case <-exited:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	d, err := s.temporal.DescribeWorkflowExecution(ctx, x.WorkflowID, x.RunID)
+	if err != nil {
+		return false
+	}
+	if d.GetWorkflowExecutionInfo().GetStatus() != enums.WORKFLOW_EXECUTION_STATUS_RUNNING {
+		return true
+	}
+	value, err := s.temporal.QueryWorkflow(ctx, x.WorkflowID, x.RunID, run.QueryStatus)
+	var st run.Status
+	if err != nil || value.Get(&st) != nil {
+		return false
+	}
+	for _, g := range st.Gates {
+		_, _ = s.decide(ctx, x, run.Decision{Gate: g.Name, PlanHash: g.PlanHash, Decision: "approve", Approver: "kim"}) // the next round sees whether it counted
+	}
+	for _, h := range st.Holds {
+		require.Empty(t, h.Why, "held %s:\n%s", h.Step, s.tell(ctx, x))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(20 * time.Millisecond):
+	}
+	return false
+}
+
+func (s *shop) decide(ctx context.Context, x execution, d run.Decision) (run.Answer, error) {
+	return send(ctx, s.temporal, x, run.UpdateDecide, d)
+}
+
+func (s *shop) intervene(ctx context.Context, x execution, v run.Intervention) (run.Answer, error) {
+	return send(ctx, s.temporal, x, run.UpdateIntervene, v)
+}
+
+func send(ctx context.Context, c client.Client, x execution, update string, payload any) (run.Answer, error) {
+	var a run.Answer
+	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: x.WorkflowID, RunID: x.RunID,
+		UpdateName: update, Args: []any{payload}, WaitForStage: client.WorkflowUpdateStageCompleted})
+	if err == nil {
+		err = handle.Get(ctx, &a)
+	}
+	return a, err
+}
+
+func count(h *history.History, kind enums.EventType) (n int) {
+	for _, e := range h.GetEvents() {
+		if e.GetEventType() == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// resumed is when the run was at work again: an activity was attempted, or the workflow went on, after the restart. 0 where nothing was left to do.
+func resumed(h *history.History, restarted time.Time) time.Duration {
+	if restarted.IsZero() {
+		return 0
+	}
+	var first time.Time
+	for _, e := range h.GetEvents() {
+		at := e.GetEventTime().AsTime()
+		switch e.GetEventType() {
+		case enums.EVENT_TYPE_ACTIVITY_TASK_STARTED, enums.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+			if at.After(restarted) && (first.IsZero() || at.Before(first)) {
+				first = at
+			}
+		}
+	}
+	if first.IsZero() {
+		return 0
+	}
+	return first.Sub(restarted)
+}
+
+// TestKillAnywhere kills worker and engine, which are one process, at boundaries of steps and at instants of no meaning, and
+// starts them again on the same state folder: same end, same journal, no effect twice, one writer.
+func TestKillAnywhere(t *testing.T) {
+	dice := luck(t)
+	s := openShop(t)
+	members := s.writeToMembers(t)
+	var undisturbed [2]moved
+	for i, planned := range []bool{true, false} {
+		undisturbed[i] = s.disturbed(t, members, planned, nil)
+		t.Logf("undisturbed, planned %v: %s, %d activities, %+v", planned, undisturbed[i].took, undisturbed[i].steps, undisturbed[i].effect)
+		require.Equal(t, 1, undisturbed[i].effect.Timeline)
+		require.Equal(t, 1, undisturbed[i].effect.Promotions)
+		require.Positive(t, undisturbed[i].effect.Starts)
+	}
+	type kill struct {
+		planned bool
+		blow
+	}
+	var plan []kill
+	for i, planned := range []bool{true, false} {
+		all := boundaries(undisturbed[i].steps)
+		dice.Shuffle(len(all), func(a, b int) { all[a], all[b] = all[b], all[a] })
+		if kills() < allBoundaries {
+			all = all[:min(len(all), max(1, kills()/3-i))]
+		}
+		for _, b := range all {
+			plan = append(plan, kill{planned, b})
+		}
+	}
+	for n := range max(1, kills()-kills()/2) {
+		planned := n%3 != 2
+		took := undisturbed[slices.Index([]bool{true, false}, planned)].took
+		plan = append(plan, kill{planned, blow{after: time.Duration(dice.Int64N(int64(took)))}})
+	}
+	if kills() >= allBoundaries { // the other half of the instants
+		for range kills() / 2 {
+			plan = append(plan, kill{true, blow{after: time.Duration(dice.Int64N(int64(undisturbed[0].took)))}})
+		}
+	}
+	var waits []time.Duration
+	for n, k := range plan {
+		name := fmt.Sprintf("%d planned %v %s", n+1, k.planned, k.blow)
+		ok := t.Run(name, func(t *testing.T) {
+			want := undisturbed[slices.Index([]bool{true, false}, k.planned)]
+			got := s.disturbed(t, members, k.planned, &k.blow)
+			require.Equal(t, want.effect, got.effect, "what was done to the systems")
+			require.Equal(t, sequence(want.entries), sequence(got.entries), "the journal")
+			require.LessOrEqual(t, got.resumed, 3*time.Second, "from the restart to the run going on")
+			if got.resumed > 0 {
+				waits = append(waits, got.resumed)
+			}
+			t.Logf("resumed %s after the restart, no member accepted writes for %s", got.resumed.Round(time.Millisecond), got.alone.Round(time.Millisecond))
+		})
+		if !ok && s.sandboxBroken(t) {
+			return
+		}
+	}
+	slices.Sort(waits)
+	if len(waits) > 0 {
+		t.Logf("%d kills; resumed after %s at the median, %s at most", len(plan), waits[len(waits)/2].Round(time.Millisecond), waits[len(waits)-1].Round(time.Millisecond))
+	}
+}
+
+// sandboxBroken says whether the next move would find something else than a healthy estate and a worker.
+func (s *shop) sandboxBroken(t *testing.T) bool {
+	t.Helper()
+	select {
+	case <-s.exited:
+		return true
+	default:
+	}
+	st, err := s.sandbox.Status(t.Context())
+	if err != nil || len(st.Routes[0].Open) != 1 {
+		return true
+	}
+	for _, p := range st.Processes {
+		if p.State != "running" || strings.Contains(p.Detail, "nobody") || strings.Contains(p.Detail, "does not stream") {
+			return true
+		}
+	}
+	return false
+}
