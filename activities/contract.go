@@ -12,8 +12,8 @@ import (
 // Activity names. They are frozen: a name in use stands in the histories of running and closed runs.
 const (
 	LoadRunbook   = "LoadRunbook"   // LoadRunbookInput -> LoadRunbookResult
-	Observe       = "Observe"       // Target -> SystemState
 	Preflight     = "Preflight"     // Move -> PreflightResult
+	Prepare       = "Prepare"       // ActInput -> ActResult: what can be done before clients are cut off
 	Fence         = "Fence"         // ActInput -> ActResult
 	Unfence       = "Unfence"       // ActInput -> ActResult
 	CatchUp       = "CatchUp"       // ActInput -> ActResult
@@ -26,7 +26,6 @@ const (
 	StartWriter   = "StartWriter"   // WriterInput -> ActResult
 	AwaitWriter   = "AwaitWriter"   // WriterInput -> ActResult: until a write is acknowledged after Since
 	StopWriter    = "StopWriter"    // WriterInput -> WriterReport
-	MeasureWriter = "MeasureWriter" // WriterInput -> WriterReport, the writer goes on
 	CheckHolders  = "CheckHolders"  // []journal.Holder -> []journal.Holder that are closed
 	AcquireLock   = "AcquireLock"   // LockInput -> LockResult: asks the lock workflow, which answers by signal
 	WriteEvidence = "WriteEvidence" // EvidenceInput -> EvidenceResult

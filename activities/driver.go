@@ -31,6 +31,12 @@ type System interface {
 	Marks(ctx context.Context, t Target, address string) (Marks, error)
 }
 
+// Preparer is a System that can do, while clients still write, what would otherwise be done while they are cut off.
+type Preparer interface {
+	// Prepare changes no role and needs no undo.
+	Prepare(m Move) Action
+}
+
 // Marks writes and reads numbered marks in a system, as a client would. Not for concurrent use.
 type Marks interface {
 	// Write stores mark seq of a writer, and returns when the system has acknowledged it.

@@ -163,8 +163,10 @@ func (f *fencing) act(ctx context.Context, _ string) error {
 		}
 	}
 	if f.move.Planned && machine.running() {
-		// What the shutdown checkpoint would have to write is written before clients are cut off. It may fail: the stop only takes longer.
-		_ = d.checkpoint(ctx, from)
+		// A checkpoint while the server still answers makes the one that ends the stop short. It may fail: the stop only takes longer.
+		bounded, cancel := context.WithTimeout(ctx, 30*time.Second)
+		_ = d.checkpoint(bounded, from)
+		cancel()
 	}
 	if err := d.stop(ctx, from, "fast"); err != nil || f.move.Planned {
 		return err
@@ -191,10 +193,8 @@ func (d *Driver) samePlace(ctx context.Context, m member, s server) error {
 	}
 }
 
-// checkpoint may take long on a busy server, so it has a connection of its own, bounded by half a minute.
+// checkpoint may take long on a busy server, so it has a connection of its own.
 func (d *Driver) checkpoint(ctx context.Context, m member) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	conn, err := dial(ctx, adminLogin(m.pg, m.addr), connectTimeout)
 	if err != nil {
 		return mapError(m.op("checkpoint"), err)

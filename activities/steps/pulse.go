@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 )
 
-// beatEvery is well below the heartbeat timeout of three seconds, so that a slow machine loses no step.
+// beatEvery is well below the heartbeat timeout of 2.5 seconds, so that a slow machine loses no step.
 const beatEvery = 500 * time.Millisecond
 
 var (

@@ -29,7 +29,6 @@ type Steps struct {
 type Writers interface {
 	Start(context.Context, activities.WriterInput) (activities.ActResult, error)
 	Await(context.Context, activities.WriterInput) (activities.ActResult, error)
-	Measure(context.Context, activities.WriterInput) (activities.WriterReport, error)
 	Stop(context.Context, activities.WriterInput) (activities.WriterReport, error)
 }
 
@@ -71,8 +70,8 @@ func (s *Steps) all() []named {
 		{activities.LoadRunbook, beat(func(_ context.Context, in activities.LoadRunbookInput) (activities.LoadRunbookResult, error) {
 			return s.Load(in)
 		})},
-		{activities.Observe, beat(s.observe)},
 		{activities.Preflight, beat(s.preflight)},
+		{activities.Prepare, s.act(activities.Prepare, prepare)},
 		{activities.Fence, s.act(activities.Fence, activities.System.Fence)},
 		{activities.Unfence, s.act(activities.Unfence, activities.System.Unfence)},
 		{activities.CatchUp, s.act(activities.CatchUp, activities.System.CatchUp)},
@@ -90,9 +89,6 @@ func (s *Steps) all() []named {
 		{activities.AwaitWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.ActResult, error) {
 			return s.Writers.Await(ctx, in)
 		})},
-		{activities.MeasureWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.WriterReport, error) {
-			return s.Writers.Measure(ctx, in)
-		})},
 		{activities.StopWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.WriterReport, error) {
 			return s.Writers.Stop(ctx, in)
 		})},
@@ -106,12 +102,12 @@ func (s *Steps) all() []named {
 	}
 }
 
-func (s *Steps) observe(ctx context.Context, t activities.Target) (activities.SystemState, error) {
-	driver, err := s.system(t)
-	if err != nil {
-		return activities.SystemState{}, err
+// prepare has nothing to do for a system that cannot be prepared.
+func prepare(driver activities.System, m activities.Move) activities.Action {
+	if p, ok := driver.(activities.Preparer); ok {
+		return p.Prepare(m)
 	}
-	return driver.Observe(ctx, t)
+	return activities.Action{Look: func(context.Context) (activities.Look, error) { return activities.Look{Met: true}, nil }}
 }
 
 func (s *Steps) preflight(ctx context.Context, m activities.Move) (activities.PreflightResult, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -180,11 +181,12 @@ func reach(ctx context.Context, goal activities.Action) error {
 			acted = true
 			err = goal.Act(ctx, "bench")
 		}
-		if err != nil {
+		var typed *activities.Error
+		if errors.As(err, &typed) && !typed.Retryable() {
 			return err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return fmt.Errorf("%w: %s", err, look.Why)
+		if stopped := pause(ctx, 50*time.Millisecond); stopped != nil {
+			return errors.Join(stopped, errors.New(look.Why), err)
 		}
 	}
 }

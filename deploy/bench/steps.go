@@ -33,9 +33,11 @@ func (b *bench) onEngine(ctx context.Context, name string, measure func(context.
 	return measure(ctx, ws)
 }
 
-func (b *bench) steps(ctx context.Context) error    { return b.onEngine(ctx, "steps", b.stepFigures) }
-func (b *bench) plan(ctx context.Context) error     { return b.onEngine(ctx, "plan", b.planFigures) }
-func (b *bench) evidence(ctx context.Context) error { return b.onEngine(ctx, "evidence", b.evidenceFigure) }
+func (b *bench) steps(ctx context.Context) error { return b.onEngine(ctx, "steps", b.stepFigures) }
+func (b *bench) plan(ctx context.Context) error  { return b.onEngine(ctx, "plan", b.planFigures) }
+func (b *bench) evidence(ctx context.Context) error {
+	return b.onEngine(ctx, "evidence", b.evidenceFigure)
+}
 
 // sampled is how long each of count steps took in ms: a looking step, an acting one, and a plain activity.
 type sampled struct{ look, act, raw []float64 }

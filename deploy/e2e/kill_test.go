@@ -219,7 +219,7 @@ func (s *shop) drive(t *testing.T, x execution) bool {
 		_, _ = s.decide(ctx, x, run.Decision{Gate: g.Name, PlanHash: g.PlanHash, Decision: "approve", Approver: "kim"}) // the next round sees whether it counted
 	}
 	for _, h := range st.Holds {
-		require.Empty(t, h.Why, "held %s:\n%s", h.Step, s.tell(ctx, x))
+		require.Empty(t, h.Step, "held: %s\n%s", h.Why, s.tell(ctx, x)) // a paused run has no step
 	}
 	select {
 	case <-ctx.Done():

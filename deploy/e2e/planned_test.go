@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"os"
 	"testing"
 	"time"
@@ -32,7 +31,7 @@ func TestShop(t *testing.T) {
 		{"started by the temporal CLI's calls", startedByCalls},
 		{"started in the Temporal UI", startedInUI},
 		{"started by a schedule", startedBySchedule},
-		{"a wrong password holds and is told to nobody", wrongPassword},
+		{"a wrong password is refused and told to nobody", wrongPassword},
 		{"no secret is found anywhere", func(t *testing.T, s *shop) { noSecretAnywhere(t, s, commands()) }},
 	} {
 		if !t.Run(test.name, func(t *testing.T) { test.run(t, s) }) {
@@ -139,11 +138,6 @@ func evidenceIsProven(t *testing.T, s *shop) {
 	s.ok(t, "report", "latest", "--verify")
 	s.ok(t, "report", files.JSON)
 
-	// Whoever rewrites file and chain together is found out by Temporal's digest.
-	var file map[string]json.RawMessage
-	text, err := os.ReadFile(files.JSON)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &file))
 	page, err := os.ReadFile(files.HTML)
 	require.NoError(t, err)
 	require.NotContains(t, string(page), "https://", "the page needs no network")

@@ -18,7 +18,7 @@ import (
 // planted is a password that no server accepts, with characters that connection strings trip over: what fails must not tell it.
 const planted = `Pl4nted'S3cret \ "x= y%@/`
 
-// wrongPassword lets the estate's password be refused in the middle of a run, and in a command.
+// wrongPassword lets the servers refuse the estate's password: every place that tells of it is searched afterwards.
 func wrongPassword(t *testing.T, s *shop) {
 	here, _ := s.sites(t)
 	path := filepath.Join(s.sandbox.Dir(), "secrets", sandbox.User+".password")
@@ -26,15 +26,18 @@ func wrongPassword(t *testing.T, s *shop) {
 	require.NoError(t, err)
 	restore := func() { require.NoError(t, os.WriteFile(path, right, 0o600)) }
 	t.Cleanup(restore)
+	for _, site := range []string{sandbox.East, sandbox.West} { // a session that was logged in before needs no password
+		s.query(t, site, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'muster'")
+	}
 	require.NoError(t, os.WriteFile(path, []byte(planted+"\n"), 0o600))
 
-	x := s.begin(t, runbook(here, ""), "--mode", "observe")
-	hold := s.held(t, x)
-	require.Contains(t, hold.Why, "password", "the reason says what is wrong")
-	require.NotContains(t, hold.Why, planted)
-	s.ok(t, "show", x.WorkflowID, "--journal")
-	s.ok(t, "abort", x.WorkflowID)
-	s.ended(t, x, journal.Undone)
+	said := s.muster(t, "run", runbook(here, ""), "-o", "json")
+	require.Equal(t, 1, said.code, said.String())
+	x := s.follow(t, decode[execution](t, said.out))
+	r, _ := s.ended(t, x, journal.FailedVerdict)
+	require.Contains(t, r.Summary, "password authentication failed", "the reason says what is wrong")
+	s.ok(t, "show", x.WorkflowID, "--journal", "--plan")
+	s.save(t, x.WorkflowID, x.RunID, "failover-refused-by-preflight")
 
 	restore()
 	s.requireSettled(t, here)

@@ -48,9 +48,7 @@ func browser(t *testing.T) context.Context {
 // startedInUI fills in the Temporal UI's form and presses its button, as people do.
 func startedInUI(t *testing.T, s *shop) {
 	here, there := s.sites(t)
-	began := time.Now()
 	ctx := browser(t)
-	t.Logf("the browser started after %s", time.Since(began).Round(time.Millisecond))
 	const button = `[data-testid="start-workflow-button"]`
 	steps := []chromedp.Action[chromedp.Void]{
 		chromedp.Navigate(s.engine.UI + "/namespaces/default/workflows"),
@@ -91,9 +89,7 @@ func within(t *testing.T, ctx context.Context, what string, step chromedp.Action
 	t.Helper()
 	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	began := time.Now()
 	err := chromedp.Do(limited, step)
-	t.Logf("%s: %s", what, time.Since(began).Round(time.Millisecond))
 	if err == nil {
 		return
 	}

@@ -37,6 +37,11 @@ func (s *Sandbox) stop(ctx context.Context, now bool) error {
 			return fmt.Errorf("stop %s: %w", name, err)
 		}
 	}
+	if !now {
+		if err := s.stopRedis(ctx); err != nil {
+			return fmt.Errorf("stop %s: %w", RedisSystem, err)
+		}
+	}
 	// Helpers before servers: pg_ctl or pg_rewind could start one behind our back.
 	servers := s.servers()
 	var helpers []proc

@@ -57,6 +57,12 @@ func (s *Sandbox) Estate() runbooks.Estate {
 		}
 		e.Systems[name] = system
 	}
+	if s.state.Redis != "" {
+		e.Systems[RedisSystem] = s.redisEstate()
+		if s.redisRouted() {
+			e.Routes[routeName(RedisSystem)] = s.route(RedisSystem)
+		}
+	}
 	return e
 }
 
@@ -101,7 +107,7 @@ func (s *Sandbox) runbookSet() map[string]runbooks.Runbook {
 	move := func(name, description, from, to, kind, mode string) runbooks.Runbook {
 		return runbooks.Runbook{
 			Name: name, Description: description, Operation: "failover", Estate: EstateName, Trust: s.state.Trust,
-			Failover: &runbooks.Failover{From: from, To: to, Kind: kind, Mode: mode, Order: [][]string{s.state.Systems}},
+			Failover: &runbooks.Failover{From: from, To: to, Kind: kind, Mode: mode, Order: [][]string{s.systemNames()}},
 			Gates: map[string]runbooks.Gate{
 				runbooks.GateApprove: gate, runbooks.GateDataLoss: gate, runbooks.GateNoFenceProof: gate,
 			},
@@ -117,11 +123,11 @@ func (s *Sandbox) runbookSet() map[string]runbooks.Runbook {
 		move("failover-shop-observe", "What moving the shop to west would do; changes nothing", East, West, "planned", "observe"),
 		{
 			Name: "watch-shop", Description: "Write through the route until stopped, and measure", Operation: "watch", Estate: EstateName, Trust: s.state.Trust,
-			Watch:  &runbooks.Watch{Systems: s.state.Systems},
+			Watch:  &runbooks.Watch{Systems: s.routedNames()},
 			Writer: runbooks.Writer{Every: runbooks.Duration(20 * time.Millisecond)},
 		},
 	} {
-		if r.Watch == nil || !s.state.NoRoute {
+		if r.Watch == nil || len(s.routedNames()) > 0 {
 			set[r.Name] = r
 		}
 	}

@@ -28,6 +28,12 @@ func ForTest(t testing.TB, options ...Options) *Sandbox {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if t.Failed() {
+			for _, n := range s.redisNodes() {
+				t.Logf("log of %s: %s", n.name, s.redisTail(n.name))
+			}
+			for _, name := range s.sentinelNames() {
+				t.Logf("log of %s: %s", name, s.redisTail(name))
+			}
 			for _, system := range s.state.Systems {
 				for _, site := range sites {
 					t.Logf("log of %s: %s", memberName(system, site), s.tail(system, site))

@@ -49,7 +49,7 @@ func (s *Sandbox) buildHAProxy(ctx context.Context) error {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, haproxyGlobal, s.RuntimeSocket(), tcp, s.serverStateFile())
-	for _, system := range s.state.Systems {
+	for _, system := range s.routedNames() {
 		fmt.Fprintf(&text, "\nlisten %s\n    bind %s\n    server %s %s\n    server %s %s disabled\n", routeName(system), loopback(s.Port(routeName(system))),
 			East, loopback(s.Port(memberName(system, East))), West, loopback(s.Port(memberName(system, West))))
 	}

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/musterhq/muster/runbooks"
 )
 
 // Package is a Debian package that the sandbox needs and the machine does not have.
@@ -25,6 +27,12 @@ func Missing(o Options) []Package {
 	}
 	if _, err := os.Stat(haproxyProgram); err != nil && !o.NoRoute {
 		out = append(out, Package{"haproxy", "the route"})
+	}
+	if _, err := os.Stat(redisProgram); err != nil && o.Redis != "" {
+		out = append(out, Package{"redis-server", "the Redis system"})
+	}
+	if _, err := os.Stat(sentinelProgram); err != nil && o.Redis == runbooks.RedisSentinel {
+		out = append(out, Package{"redis-sentinel", "the Redis system's Sentinels"})
 	}
 	if _, err := os.Stat(sshdProgram); err != nil && o.SSH {
 		out = append(out, Package{"openssh-server", "the hosts"})

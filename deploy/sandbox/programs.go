@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/musterhq/muster/runbooks"
 )
 
 const (
@@ -54,6 +56,12 @@ func (o *Options) findPrograms() error {
 	if o.SSH {
 		needed = append(needed, sshdProgram)
 	}
+	if o.Redis != "" {
+		needed = append(needed, redisProgram)
+	}
+	if o.Redis == runbooks.RedisSentinel {
+		needed = append(needed, sentinelProgram)
+	}
 	var missing []string
 	for _, path := range needed {
 		if info, err := os.Stat(path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
@@ -61,7 +69,7 @@ func (o *Options) findPrograms() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), installLine([]string{"postgresql", "haproxy", "openssh-server"}))
+		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), installLine([]string{"postgresql", "haproxy", "openssh-server", "redis-server", "redis-sentinel"}))
 	}
 	return nil
 }

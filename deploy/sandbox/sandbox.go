@@ -33,7 +33,8 @@ var sites = []string{East, West}
 type Options struct {
 	Dir          string   // an empty or new folder; default: a new one below os.TempDir
 	BinDirectory string   // PostgreSQL's programs; default: the newest below /usr/lib/postgresql
-	Systems      []string // default: orders
+	Systems      []string // default: orders; empty and not nil: no PostgreSQL
+	Redis        string   // a shape (runbooks.RedisReplication and its siblings) adds the Redis system sessions
 	SSH          bool     // hosts are reached through a real sshd, one for each site
 	NoRoute      bool     // no HAProxy
 	RuntimeTCP   bool     // HAProxy's runtime API on a TCP port too
@@ -56,6 +57,7 @@ type state struct {
 	BinDirectory  string                     `json:"bin_directory"`
 	Owner         owner                      `json:"owner"`
 	Systems       []string                   `json:"systems"`
+	Redis         string                     `json:"redis,omitempty"`
 	Ports         map[string]int             `json:"ports"` // by member ("orders/east"), route ("orders-db"), "runtime", host ("east-host")
 	SSH           bool                       `json:"ssh,omitempty"`
 	NoRoute       bool                       `json:"no_route,omitempty"`
@@ -91,7 +93,7 @@ func up(ctx context.Context, o Options, test proc) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("sandbox up: %w", err)
 	}
 	s := &Sandbox{state: state{
-		Dir: dir, BinDirectory: o.BinDirectory, Owner: own, Systems: o.Systems, SSH: o.SSH, NoRoute: o.NoRoute, RuntimeTCP: o.RuntimeTCP,
+		Dir: dir, BinDirectory: o.BinDirectory, Owner: own, Systems: o.Systems, Redis: o.Redis, SSH: o.SSH, NoRoute: o.NoRoute, RuntimeTCP: o.RuntimeTCP,
 		ConfigOutside: o.ConfigOutside, People: o.People, Trust: o.Trust, Procs: map[string]proc{}, Test: test, Created: began,
 	}}
 	defer func() {
@@ -126,7 +128,7 @@ func up(ctx context.Context, o Options, test proc) (_ *Sandbox, err error) {
 }
 
 func (o *Options) complete() error {
-	if len(o.Systems) == 0 {
+	if len(o.Systems) == 0 && (o.Systems == nil || o.Redis == "") {
 		o.Systems = []string{"orders"}
 	}
 	if o.Trust == "" {
@@ -139,6 +141,12 @@ func (o *Options) complete() error {
 		if slices.Contains(o.Systems[:i], name) {
 			return fmt.Errorf("system %s is named twice", name)
 		}
+	}
+	if o.Redis != "" && !slices.Contains([]string{runbooks.RedisReplication, runbooks.RedisSentinel, runbooks.RedisCluster}, o.Redis) {
+		return fmt.Errorf("Redis shape %q: expected replication, sentinel or cluster", o.Redis)
+	}
+	if o.Redis != "" && slices.Contains(o.Systems, RedisSystem) {
+		return fmt.Errorf("system %s is the Redis system's name", RedisSystem)
 	}
 	return o.findPrograms()
 }
@@ -175,6 +183,7 @@ func (s *Sandbox) choosePorts() error {
 		names = append(names, memberName(system, East), memberName(system, West), routeName(system))
 	}
 	names = append(names, "runtime", hostName(East), hostName(West))
+	names = append(names, s.redisPorts()...)
 	ports, err := freePorts(len(names))
 	if err != nil {
 		return err
@@ -208,6 +217,9 @@ func (s *Sandbox) build(ctx context.Context) error {
 	}
 	for _, system := range s.state.Systems {
 		group.Go(func() error { return s.buildSystem(ctx, system) })
+	}
+	if s.state.Redis != "" {
+		group.Go(func() error { return s.buildRedis(ctx) })
 	}
 	if !s.state.NoRoute {
 		group.Go(func() error { return s.buildHAProxy(ctx) })

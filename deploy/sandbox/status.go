@@ -45,6 +45,7 @@ func (s *Sandbox) Status(ctx context.Context) (Status, error) {
 			st.Processes = append(st.Processes, s.memberStatus(ctx, system, site))
 		}
 	}
+	st.Processes = append(st.Processes, s.redisStatus(ctx)...)
 	if s.state.SSH {
 		for _, site := range sites {
 			st.Processes = append(st.Processes, s.daemonStatus(hostName(site), "sshd", s.Port(hostName(site))))
@@ -57,7 +58,7 @@ func (s *Sandbox) Status(ctx context.Context) (Status, error) {
 		}
 		st.Processes = append(st.Processes, s.daemonStatus("haproxy", "haproxy", port))
 		stats, err := s.routeStats(ctx)
-		for _, system := range s.state.Systems {
+		for _, system := range s.routedNames() {
 			r := RouteStatus{Name: routeName(system), Address: loopback(s.Port(routeName(system))), Sites: stats[routeName(system)]}
 			if err != nil {
 				r.Error = err.Error()

@@ -17,6 +17,7 @@ const (
 	phaseGate      = "gate"
 	phaseLock      = "lock"
 	phaseMeasure   = "measure"
+	phasePrepare   = "prepare"
 	phaseFence     = "fence"
 	phaseCatchUp   = "catch-up"
 	phasePromote   = "promote"

@@ -17,6 +17,9 @@ import (
 // move takes one system from one site to the other. Never are two members writable: the old primary is fenced first,
 // and the new one is promoted last.
 func (o *operation) move(ctx workflow.Context, name string) error {
+	if err := o.prepare(ctx, name); err != nil {
+		return err
+	}
 	if err := o.closeRoute(ctx, name); err != nil {
 		return err
 	}
@@ -34,6 +37,17 @@ func (o *operation) move(ctx workflow.Context, name string) error {
 		return err
 	}
 	return o.verify(ctx, name)
+}
+
+// prepare shortens what follows while clients still write. In an unplanned move nobody waits for it.
+func (o *operation) prepare(ctx workflow.Context, name string) error {
+	if o.Kind != "planned" {
+		return nil
+	}
+	o.Phase(ctx, phasePrepare)
+	_, _, err := run.Act(ctx, o.Run, run.Spec{Phase: phasePrepare, System: name, Activity: activities.Prepare, Intent: run.Long,
+		Title: fmt.Sprintf("prepare %s at %s, while clients still write", name, o.From), Input: o.actInput(phasePrepare, name, "")})
+	return err
 }
 
 func (o *operation) closeRoute(ctx workflow.Context, name string) error {

@@ -79,6 +79,9 @@ func stepsOf(name string, system runbooks.System, f runbooks.Failover) []journal
 	add := func(phase, title, undo string, noReturn bool) {
 		steps = append(steps, journal.PlanStep{ID: phase + "/" + name, Phase: phase, System: name, Title: title, Undo: undo, NoReturn: noReturn})
 	}
+	if f.Kind == "planned" {
+		add(phasePrepare, fmt.Sprintf("prepare %s at %s, while clients still write", name, f.From), "", false)
+	}
 	if system.Route != "" {
 		add(phaseRoute, fmt.Sprintf("close %s to clients of %s at %s", system.Route, name, f.From), fmt.Sprintf("send clients to %s again", f.From), false)
 	}

@@ -89,7 +89,7 @@ func (e *estate) registerAll() {
 	register(activities.ObserveRoute, func(_ context.Context, r activities.RouteTarget) (activities.RouteState, error) {
 		return activities.RouteState{Route: r.Name}, nil
 	})
-	for _, name := range []string{activities.Fence, activities.Unfence, activities.CatchUp, activities.Promote, activities.Follow} {
+	for _, name := range []string{activities.Prepare, activities.Fence, activities.Unfence, activities.CatchUp, activities.Promote, activities.Follow} {
 		register(name, func(_ context.Context, in activities.ActInput) (activities.ActResult, error) {
 			result := activities.ActResult{Changed: true, Position: "0/1", Attempt: 1}
 			if name == activities.Fence {
@@ -175,7 +175,7 @@ func TestPlannedGoesInThisOrder(t *testing.T) {
 	e := newEstate(t, planned("orders"), nil)
 	e.approve(time.Minute, "approve")
 	require.Equal(t, journal.Passed, e.run())
-	require.Equal(t, []string{"StartWriter/orders", "CloseRoute:east/orders", "Fence/orders", "CatchUp/orders", "Promote/orders",
+	require.Equal(t, []string{"StartWriter/orders", "Prepare/orders", "CloseRoute:east/orders", "Fence/orders", "CatchUp/orders", "Promote/orders",
 		"PointRoute:west/orders", "VerifyRoute/orders", "AwaitWriter/orders", "Follow/orders", "StopWriter/orders"}, e.calls)
 }
 
