@@ -63,7 +63,7 @@ func steppingWorkflow(ctx workflow.Context, in run.Input) (run.Result, error) {
 			}
 		}
 		for i := range count {
-			spec := run.Spec{Phase: fmt.Sprintf("step-%d", i), System: "noop", Title: "nothing to do", Activity: activities.Observe,
+			spec := run.Spec{Phase: fmt.Sprintf("step-%d", i), System: "noop", Title: "nothing to do", Activity: activities.Preflight,
 				Intent: run.Probe, Input: r.Target("noop")}
 			if kind == "act" {
 				spec.Activity, spec.Intent = activities.Fence, run.Mutate
