@@ -55,6 +55,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)" </dev/null || exit 1; \
 	done
 
+.PHONY: bench
+bench: demo-packages build ## Measure muster beside references, as one table and as JSON (12 minutes); QUICK=1 takes 3
+	go run ./deploy/bench $(if $(QUICK),-quick) $(ARGS)
+
 .PHONY: update-golden
 update-golden: ## Write every golden file anew; the diff is the review
 	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update

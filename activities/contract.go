@@ -194,6 +194,9 @@ type WriterInput struct {
 	Gone   bool            `json:"gone,omitempty"` // the run is over without a move: stop without counting
 }
 
+// FactStartedBy is the fact of StartWriter that names the run which the writer's process was started for, whichever attempt did it.
+const FactStartedBy = "started by"
+
 // WriterReport is what the numbered writer measured, all of it read from its log and from the data.
 type WriterReport struct {
 	System       string         `json:"system"`

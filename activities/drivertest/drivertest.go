@@ -21,6 +21,12 @@ type Fixture struct {
 	To     string
 	// Kill ends a member's server as a power cut would, and returns when it is gone.
 	Kill func(t testing.TB, site string)
+	// Fenced is the proof of a fence on a healthy primary; default ProofStopped.
+	Fenced activities.Proof
+	// LossUnknown: the position of a crashed primary died with its process, and no host can read it.
+	LossUnknown bool
+	// Accept sets what people accepted at gates of an unplanned move; may be nil.
+	Accept func(m *activities.Move)
 	// Timings takes what each step of a move took; may be nil.
 	Timings func(move, step string, took time.Duration)
 }
@@ -78,13 +84,25 @@ func run(ctx context.Context, a activities.Action) (look activities.Look, acted 
 }
 
 func (f Fixture) move(planned bool) activities.Move {
-	return activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: planned}
+	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: planned}
+	if !planned && f.Accept != nil {
+		f.Accept(&m)
+	}
+	return m
 }
 
 // reversed is the same system, seen from the other side.
 func (f Fixture) reversed() Fixture {
 	f.From, f.To = f.To, f.From
 	return f
+}
+
+// fenced is the proof that a fence on a healthy primary must give.
+func (f Fixture) fenced() activities.Proof {
+	if f.Fenced == "" {
+		return activities.ProofStopped
+	}
+	return f.Fenced
 }
 
 func (f Fixture) address(site string) string { return f.Target.System.Members[site].Address }

@@ -20,6 +20,8 @@ const (
 	settle = 2 * time.Second
 	// The activity ends by itself, with what is missing, before Temporal times it out without a reason.
 	margin = 5 * time.Second
+	// A world that cannot be looked at for so long ends the wait with the reason, while a world that is slow is waited for.
+	blind = 15 * time.Second
 	// How long an act may need to show its effect where the activity has all day.
 	patience = 2 * time.Minute
 )
@@ -127,8 +129,14 @@ func (a act) resultOf(changed bool, before journal.Facts, last activities.Look) 
 func await(ctx context.Context, look func(context.Context) (activities.Look, error), op string) (activities.Look, error) {
 	pause := pollFirst
 	why := errors.New("nothing was seen")
+	sighted := time.Now()
 	for {
 		seen, err := look(ctx)
+		if err == nil {
+			sighted = time.Now()
+		} else if ctx.Err() == nil && time.Since(sighted) > blind {
+			return activities.Look{}, err
+		}
 		switch {
 		case err == nil && seen.Met:
 			return seen, nil

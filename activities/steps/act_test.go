@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
@@ -151,6 +153,40 @@ type noLease struct {
 
 func (n noLease) Holds(context.Context, activities.Lease) error { return n.err }
 
+func TestWaitEndsWhereNothingCanBeSeen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gone := &activities.Error{Type: activities.ErrUnreachable, Op: "look", Err: errors.New("connection refused")}
+		began := time.Now()
+		_, err := await(t.Context(), func(context.Context) (activities.Look, error) {
+			if time.Since(began) < time.Minute {
+				return activities.Look{Why: "slow"}, nil
+			}
+			return activities.Look{}, gone
+		}, "promote orders")
+		require.ErrorIs(t, err, gone)
+		require.InDelta(t, (time.Minute + blind).Seconds(), time.Since(began).Seconds(), 1)
+	})
+}
+
+func TestActThatNeverComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, p := testPulse(nil)
+		w := world{}
+		a := w.action()
+		a.Act = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+		began := time.Now()
+		_, err := act{Op: "fence orders", RequestID: "r"}.carryOut(t.Context(), a, p)
+		require.ErrorIs(t, err, errNoAnswer)
+		require.Equal(t, patience, time.Since(began))
+		var failed *temporal.ApplicationError
+		require.ErrorAs(t, finish(t.Context(), err), &failed)
+		require.True(t, failed.NonRetryable(), "people are asked, rather than the same wait repeated")
+		require.Equal(t, activities.ErrNotYet, failed.Type())
+	})
+}
+
 func TestWaitSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -159,4 +195,13 @@ func TestWaitSaysWhatIsMissing(t *testing.T) {
 	_, err := await(ctx, w.action().Look, "promote orders")
 	require.ErrorContains(t, err, "promote orders: waited in vain: still in recovery")
 	require.Equal(t, activities.ErrNotYet, activities.TypeOf(err))
+}
+
+func TestStartedEarlier(t *testing.T) {
+	t.Parallel()
+	mine := activities.ActResult{After: journal.Facts{activities.FactStartedBy: "run"}}
+	require.True(t, startedEarlier(2, "run", mine))
+	require.False(t, startedEarlier(1, "run", mine), "a second start of a writer that runs changes nothing")
+	require.False(t, startedEarlier(2, "run", activities.ActResult{}), "somebody else's writer ran already")
+	require.False(t, startedEarlier(2, "other", mine))
 }

@@ -83,9 +83,7 @@ func (s *Steps) all() []named {
 		{activities.VerifyRoute, beat(func(ctx context.Context, in activities.VerifyInput) (activities.ActResult, error) {
 			return s.Verify(ctx, in)
 		})},
-		{activities.StartWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.ActResult, error) {
-			return s.Writers.Start(ctx, in)
-		})},
+		{activities.StartWriter, beat(s.startWriter)},
 		{activities.AwaitWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.ActResult, error) {
 			return s.Writers.Await(ctx, in)
 		})},
@@ -124,6 +122,18 @@ func (s *Steps) observeRoute(ctx context.Context, t activities.RouteTarget) (act
 		return activities.RouteState{}, err
 	}
 	return driver.Observe(ctx, t)
+}
+
+// startWriter starts a numbered writer.
+func (s *Steps) startWriter(ctx context.Context, in activities.WriterInput) (activities.ActResult, error) {
+	result, err := s.Writers.Start(ctx, in)
+	result.Changed = result.Changed || startedEarlier(activity.GetInfo(ctx).Attempt, in.Run, result)
+	return result, err
+}
+
+// startedEarlier counts what an attempt did whose worker was killed before it could say so.
+func startedEarlier(attempt int32, run string, result activities.ActResult) bool {
+	return attempt > 1 && run != "" && result.After[activities.FactStartedBy] == run
 }
 
 func (s *Steps) writeEvidence(ctx context.Context, in activities.EvidenceInput) (activities.EvidenceResult, error) {

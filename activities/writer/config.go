@@ -115,6 +115,19 @@ func (f folder) touch(run string) error {
 	return nil
 }
 
+// markStarted notes that the process was started for run. It is forgotten with the want.
+func (f folder) markStarted(run string) error {
+	if err := os.WriteFile(f.want(run), []byte("started\n"), 0o600); err != nil {
+		return fmt.Errorf("note who starts the writer: %w", err)
+	}
+	return nil
+}
+
+func (f folder) startedFor(run string) bool {
+	info, err := os.Stat(f.want(run))
+	return err == nil && info.Size() > 0
+}
+
 func (f folder) unwant(run string) error {
 	if err := os.Remove(f.want(run)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("stop wanting the writer: %w", err)

@@ -53,7 +53,7 @@ func (k *Keeper) Start(ctx context.Context, in activities.WriterInput) (activiti
 	if _, err := log.next(); err != nil { // what was before
 		return activities.ActResult{}, err
 	}
-	watch := watcher{keeper: k, folder: f}
+	watch := watcher{keeper: k, folder: f, run: in.Run}
 	found := journal.Facts{}
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
@@ -71,6 +71,9 @@ func (k *Keeper) Start(ctx context.Context, in activities.WriterInput) (activiti
 			}
 			found["first attempt"] = strconv.FormatInt(e.attempt.seq, 10) + " " + says(e.attempt)
 			found["log"] = f.log()
+			if f.startedFor(in.Run) {
+				found[activities.FactStartedBy] = in.Run
+			}
 			return activities.ActResult{Changed: watch.spawned, After: found, Took: time.Since(start)}, nil
 		}
 		if !sleep(ctx, poll) {

@@ -43,6 +43,7 @@ func (f folder) lastOutput() string {
 type watcher struct {
 	keeper    *Keeper
 	folder    folder
+	run       string // that the process is started for; empty where it is only kept alive
 	spawned   bool
 	spawnedAt time.Time
 	askedAt   time.Time
@@ -57,6 +58,11 @@ func (w *watcher) keepAlive() error {
 	runs, err := w.folder.running()
 	if err != nil || runs || now.Sub(w.spawnedAt) < spawnAgain {
 		return err
+	}
+	if w.run != "" { // before it is done: a worker that is killed meanwhile did it all the same
+		if err := w.folder.markStarted(w.run); err != nil {
+			return err
+		}
 	}
 	if err := w.keeper.spawn(w.folder.config()); err != nil {
 		return fmt.Errorf("start the numbered writer: %w", err)

@@ -151,6 +151,18 @@ func TestKilledWriterGoesOnWithoutLosingCount(t *testing.T) {
 	result, err := e.keeper.Start(t.Context(), in)
 	require.NoError(t, err)
 	require.True(t, result.Changed)
+	again, err := e.keeper.Start(t.Context(), in)
+	require.NoError(t, err)
+	require.False(t, again.Changed)
+	require.Equal(t, "run", again.After[activities.FactStartedBy], "what a killed attempt did is known to the next one")
+	other := in
+	other.Run = "other"
+	theirs, err := e.keeper.Start(t.Context(), other)
+	require.NoError(t, err)
+	require.NotContains(t, theirs.After, activities.FactStartedBy)
+	other.Gone = true
+	_, err = e.keeper.Stop(t.Context(), other)
+	require.NoError(t, err)
 	for range 3 {
 		await := in
 		await.Since = time.Now().Add(200 * time.Millisecond)

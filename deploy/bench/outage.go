@@ -143,7 +143,11 @@ func (b *bench) planned(ctx context.Context, m *moves, h *byHand) error {
 			return fmt.Errorf("a planned failover was not measured, or lost writes: %+v", measured)
 		}
 		outages = append(outages, ms(measured.Outage.Duration()))
-		split(parts, f.entries, *measured.Outage)
+		entries, err := m.journal(ctx, f)
+		if err != nil {
+			return err
+		}
+		split(parts, entries, *measured.Outage)
 		took, err := h.planned(ctx)
 		if err != nil {
 			return err
@@ -168,9 +172,13 @@ func (b *bench) unplanned(ctx context.Context, m *moves, h *byHand) error {
 		if measured.Outage == nil {
 			return fmt.Errorf("an unplanned failover was not measured: %+v", measured)
 		}
+		entries, err := m.journal(ctx, f)
+		if err != nil {
+			return err
+		}
 		var began, opened time.Time
 		var people time.Duration
-		for _, e := range f.entries {
+		for _, e := range entries {
 			switch {
 			case e.Kind == journal.StepStarted && strings.HasPrefix(e.Step, "fence") && began.IsZero():
 				began = e.At
@@ -181,7 +189,7 @@ func (b *bench) unplanned(ctx context.Context, m *moves, h *byHand) error {
 			}
 		}
 		took = append(took, ms(measured.Outage.To.Sub(began)-people))
-		split(parts, f.entries, journal.Band{From: began, To: measured.Outage.To})
+		split(parts, entries, journal.Band{From: began, To: measured.Outage.To})
 		script, err := h.unplanned(ctx)
 		if err != nil {
 			return err

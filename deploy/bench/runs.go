@@ -62,10 +62,9 @@ func (r runs) Journal(ctx context.Context, in activities.EvidenceInput) ([]journ
 type finished struct {
 	id, run string
 	result  run.Result
-	entries []journal.Entry
 }
 
-// wait waits for a run's end and reads its journal. A verdict other than wanted is an error.
+// wait waits for a run's end. A verdict other than wanted is an error.
 func (r runs) wait(ctx context.Context, x client.WorkflowRun, wanted journal.Verdict) (finished, error) {
 	f := finished{id: x.GetID(), run: x.GetRunID()}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
@@ -81,8 +80,12 @@ func (r runs) wait(ctx context.Context, x client.WorkflowRun, wanted journal.Ver
 	if err != nil {
 		return f, fmt.Errorf("run %s: %w", f.id, err)
 	}
-	f.entries, err = r.Journal(ctx, activities.EvidenceInput{WorkflowID: f.id, RunID: f.run})
-	return f, err
+	return f, nil
+}
+
+// journal reads a closed run's journal: each page of it has a worker replay the whole run.
+func (r runs) journal(ctx context.Context, f finished) ([]journal.Entry, error) {
+	return r.Journal(ctx, activities.EvidenceInput{WorkflowID: f.id, RunID: f.run})
 }
 
 // approve approves the gates of a run as they open, until it ends.

@@ -13,6 +13,7 @@ import (
 	"github.com/musterhq/muster/activities/evidence"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/workflows/failover"
+	"github.com/musterhq/muster/workflows/run"
 )
 
 // onEngine measures with bench's workers on an engine of their own.
@@ -89,18 +90,23 @@ func (b *bench) planFigures(ctx context.Context, ws *workers) error {
 				return err
 			}
 			raw = append(raw, ms(time.Since(began)))
+			began = time.Now()
 			x, err := ws.kernelRun(ctx, failover.Name, fmt.Sprintf("plan-%d", size.systems))
 			if err != nil {
 				return err
 			}
-			began = time.Now()
 			f, err := ws.wait(ctx, x, journal.ObservedVerdict)
 			if err != nil {
 				return err
 			}
-			for _, e := range f.entries {
-				if e.Kind == journal.Planned {
-					took = append(took, ms(e.At.Sub(began)))
+			events, err := ws.history(ctx, f.id, f.run)
+			if err != nil {
+				return err
+			}
+			for _, e := range events { // a plan's hash becomes a search attribute when it is made
+				if _, planned := e.GetUpsertWorkflowSearchAttributesEventAttributes().GetSearchAttributes().GetIndexedFields()[run.AttributePlanHash]; planned {
+					took = append(took, ms(e.GetEventTime().AsTime().Sub(began)))
+					break
 				}
 			}
 		}
@@ -147,8 +153,12 @@ func (b *bench) evidenceFigure(ctx context.Context, ws *workers) error {
 				}
 			}
 		}
+		entries, err := ws.journal(ctx, f)
+		if err != nil {
+			return err
+		}
 		began := time.Now()
-		if _, err := evidence.Write(filepath.Join(b.dir, "evidence-again"), f.entries); err != nil {
+		if _, err := evidence.Write(filepath.Join(b.dir, "evidence-again"), entries); err != nil {
 			return err
 		}
 		alone = append(alone, ms(time.Since(began)))

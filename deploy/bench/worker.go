@@ -31,7 +31,6 @@ type workers struct {
 }
 
 func (b *bench) serve(c client.Client) (*workers, error) {
-	// A client of its own: stopping the workers must not close the process's.
 	ws := &workers{runs: runs{c}, world: &world{}}
 	options := worker.Options{StickyScheduleToStartTimeout: time.Second, MaxConcurrentActivityExecutionSize: 200} // as muster-worker's
 	kernel := worker.New(c, queue, options)
@@ -64,7 +63,7 @@ func steppingWorkflow(ctx workflow.Context, in run.Input) (run.Result, error) {
 		}
 		for i := range count {
 			spec := run.Spec{Phase: fmt.Sprintf("step-%d", i), System: "noop", Title: "nothing to do", Activity: activities.Preflight,
-				Intent: run.Probe, Input: r.Target("noop")}
+				Intent: run.Probe, Input: activities.Move{Target: r.Target("noop")}}
 			if kind == "act" {
 				spec.Activity, spec.Intent = activities.Fence, run.Mutate
 				spec.Input = activities.ActInput{Move: activities.Move{Target: r.Target("noop")}, Lease: r.Lease("noop"), RequestID: r.RequestID(spec.Phase, "noop")}
@@ -73,7 +72,7 @@ func steppingWorkflow(ctx workflow.Context, in run.Input) (run.Result, error) {
 				}
 				continue
 			}
-			if _, _, err := run.Step[activities.SystemState](ctx, r, spec); err != nil {
+			if _, _, err := run.Step[activities.PreflightResult](ctx, r, spec); err != nil {
 				return err
 			}
 		}

@@ -49,6 +49,10 @@ func (w *world) Observe(_ context.Context, t activities.Target) (activities.Syst
 }
 
 func (w *world) Preflight(_ context.Context, m activities.Move) (activities.PreflightResult, error) {
+	w.tick()
+	if len(m.System.Members) == 0 { // a no-op step
+		return activities.PreflightResult{}, nil
+	}
 	state := activities.SystemState{System: m.Name, Kind: m.System.Kind, At: time.Now().UTC(), Members: map[string]activities.MemberState{
 		m.From: {Site: m.From, Role: activities.RolePrimary, AcceptsWrites: true, HostReachable: true, Identity: "7318349394477056", Lineage: "1", Position: "0/3000148"},
 		m.To: {Site: m.To, Role: activities.RoleStandby, HostReachable: true, Identity: "7318349394477056", Lineage: "1", Position: "0/3000148",

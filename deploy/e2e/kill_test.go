@@ -119,6 +119,9 @@ func sequence(entries []journal.Entry) []string {
 	var lines []string
 	for _, e := range entries {
 		if e.Kind != journal.Refused && e.Kind != journal.Noted {
+			if e.Phase == "prepare" { // whether there is anything to prepare is the database's business
+				e.Outcome = ""
+			}
 			lines = append(lines, strings.TrimSpace(fmt.Sprintln(e.Kind, e.Step, e.Gate, e.Outcome)))
 		}
 	}

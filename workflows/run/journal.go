@@ -14,6 +14,9 @@ const (
 	tableRows = 30  // steps shown in the Temporal UI's live details
 )
 
+// cell keeps a text within its cell of a markdown table.
+var cell = strings.NewReplacer("|", "\\|", "\n", " ")
+
 // Record appends an entry to the journal; number, time and hashes are set here.
 func (r *Run) Record(ctx workflow.Context, e journal.Entry) {
 	e.Seq, e.At = len(r.entries)+1, workflow.Now(ctx).UTC()
@@ -92,7 +95,7 @@ func (r *Run) show(ctx workflow.Context) {
 	b.WriteString("| step | state | what |\n|---|---|---|\n")
 	for _, st := range r.steps[max(0, len(r.steps)-tableRows):] {
 		what := orElse(st.Message, st.Title)
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", st.ID, st.State, strings.NewReplacer("|", "\\|", "\n", " ").Replace(what))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", st.ID, st.State, cell.Replace(what))
 	}
 	if r.summary != "" {
 		fmt.Fprintf(&b, "\n**%s**: %s\n", r.verdict, r.summary)
