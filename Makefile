@@ -11,6 +11,7 @@ TOOL     := go tool -modfile=tools/go.mod
 # Test packages at a time. They run real databases and measure outages: more of them at once measure each other.
 PARALLEL ?= 2
 FUZZTIME ?= 10s
+RELEASE  ?= v0.1
 
 .DEFAULT_GOAL := help
 
@@ -39,7 +40,14 @@ completion: build ## How to turn on shell completion
 
 .PHONY: test
 test: packages build ## Run every test, against real servers; ARGS='-run X' and PKG=./runbooks narrow it down
-	go test -p $(PARALLEL) -timeout 10m $(ARGS) $(or $(PKG),./...)
+	MUSTER_BIN=$(CURDIR)/bin go test -p $(PARALLEL) -timeout 10m $(ARGS) $(or $(PKG),./...)
+
+# Everything that `make test` does a few times of, in full: kills at every boundary of every step and at KILLS random instants,
+# operators at every boundary, Temporal away for two minutes. SEED repeats the luck of an earlier run, which prints it.
+.PHONY: soak
+soak: packages build ## Kill, abort and break everywhere, for an hour or so; KILLS=50, SEED=n
+	MUSTER_BIN=$(CURDIR)/bin MUSTER_KILLS=$(or $(KILLS),50) MUSTER_SEED=$(SEED) go test -v -count=1 -timeout 3h \
+		-run 'TestKillAnywhere|TestOneWriterIsChecked|TestHostileWorld|TestSSHDrops|TestOperators|TestLocks' ./deploy/e2e
 
 # The race detector needs cgo, so it compiles all anew: packages that link the Temporal server stay out of it.
 .PHONY: test-race
@@ -58,6 +66,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 .PHONY: bench
 bench: demo-packages build ## Measure muster beside references, as one table and as JSON (12 minutes); QUICK=1 takes 3
 	go run ./deploy/bench $(if $(QUICK),-quick) $(ARGS)
+
+.PHONY: record-histories
+record-histories: packages build ## Record the histories of real runs anew, for a release; the old ones stay as they are
+	MUSTER_BIN=$(CURDIR)/bin go test -count=1 -timeout 15m ./deploy/e2e -run 'TestShop|TestUnplanned|TestCrash' -record $(CURDIR)/workflows/testdata/history/$(RELEASE)
 
 .PHONY: update-golden
 update-golden: ## Write every golden file anew; the diff is the review

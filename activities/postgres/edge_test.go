@@ -120,6 +120,17 @@ func TestPreflightRefuses(t *testing.T) {
 		})
 		require.Equal(t, []string{"missing-slot"}, warned)
 	})
+	t.Run("muster's own password", func(t *testing.T) {
+		secretFile := filepath.Join(t.TempDir(), "wrong")
+		require.NoError(t, os.WriteFile(secretFile, []byte("planted-wrong-password"), 0o600))
+		refused, _ := codes(t, f, true, func(m *activities.Move) {
+			pg := *m.System.PostgreSQL
+			pg.Password = runbooks.Secret("file:" + secretFile)
+			m.System.PostgreSQL = &pg
+		})
+		require.Contains(t, refused, "wrong-credentials")
+		require.NotContains(t, refused, "target-unreachable", "a server that answers is not down")
+	})
 	t.Run("credentials for the way back", func(t *testing.T) {
 		secretFile := filepath.Join(t.TempDir(), "wrong")
 		require.NoError(t, os.WriteFile(secretFile, []byte("planted-wrong-password"), 0o600))

@@ -31,6 +31,7 @@ const (
 	codeNoRewind        = "no-wal-to-rewind"
 	codeMissingSlot     = "missing-slot"
 	codeCredentials     = "missing-credentials"
+	codeLogin           = "wrong-credentials"
 	codeHost            = "host-unusable"
 	codeDirectory       = "data-directory-cannot-be-renamed"
 	codeTablespaces     = "tablespaces"
@@ -99,6 +100,8 @@ func (p *preflight) members() {
 	from, to := p.move.From, p.move.To
 	s, t := p.source.server, p.target.server
 	switch {
+	case s == nil && activities.TypeOf(p.source.sqlErr) == activities.ErrAuth:
+		p.add(codeLogin, true, "correct user or password in the estate", "the server at %s does not let muster in: %s", from, oneLine(p.source.sqlErr))
 	case s == nil && p.move.Planned:
 		p.add(codeSourceDown, true, "a planned move needs the old primary: is it an unplanned one?", "the primary at %s does not answer: %s", from, oneLine(p.source.sqlErr))
 	case s != nil && s.InRecovery:
@@ -109,6 +112,8 @@ func (p *preflight) members() {
 		p.add(codeSourceHealthy, false, "a planned move would lose nothing", "the primary at %s answers, and would be stopped", from)
 	}
 	switch {
+	case t == nil && activities.TypeOf(p.target.sqlErr) == activities.ErrAuth:
+		p.add(codeLogin, true, "correct user or password in the estate", "the server at %s does not let muster in: %s", to, oneLine(p.target.sqlErr))
 	case t == nil:
 		p.add(codeTargetDown, true, "start it, or choose another site", "the standby at %s does not answer: %s", to, oneLine(p.target.sqlErr))
 	case !t.InRecovery:

@@ -171,7 +171,7 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 		}
 	}
 	m := moved{took: time.Since(began)}
-	_, m.entries = s.ended(t, x, journal.Passed)
+	m.entries = s.whole(t, x)
 	h := s.history(t, x.WorkflowID, x.RunID)
 	m.steps = count(h, enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
 	m.resumed = resumed(h, restarted)
@@ -182,6 +182,31 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 		members.requireNothingLost(t, s, mark, here)
 	}
 	return m
+}
+
+// whole requires that a run passed and that its journal is whole: a chain whose digest Temporal keeps, and every step ended once.
+// How soon evidence is written is no matter here: the worker may have been killed just then.
+func (s *shop) whole(t *testing.T, x execution) []journal.Entry {
+	t.Helper()
+	r := s.result(t, x)
+	require.Equal(t, journal.Passed, r.Verdict, r.Summary)
+	require.Zero(t, r.Measures[0].Missing)
+	entries := s.journal(t, x)
+	digest, err := journal.Verify(entries)
+	require.NoError(t, err)
+	require.Equal(t, r.Digest, digest)
+	require.Len(t, entries, r.Entries)
+	counted := map[journal.Kind]map[string]int{journal.StepStarted: {}, journal.StepEnded: {}}
+	for _, e := range entries {
+		if of := counted[e.Kind]; of != nil {
+			of[e.Step]++
+			require.Equal(t, 1, of[e.Step], "%s of %s", e.Kind, e.Step)
+		}
+	}
+	require.Equal(t, counted[journal.StepStarted], counted[journal.StepEnded])
+	require.FileExists(t, r.JSON)
+	require.FileExists(t, r.HTML)
+	return entries
 }
 
 // replayed waits until the standby has all that the primary wrote.

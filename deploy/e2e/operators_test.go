@@ -35,12 +35,16 @@ func TestOperatorsInTheMiddle(t *testing.T) {
 	}
 	for _, b := range all {
 		for _, action := range []string{run.ActionPause, run.ActionAbort, "cancel"} {
-			if !t.Run(fmt.Sprintf("%s %s", action, b), func(t *testing.T) { s.operatorActs(t, members, action, b) }) {
+			ok := t.Run(fmt.Sprintf("%s %s", action, b), func(t *testing.T) {
+				s, members := s, members
+				if action != run.ActionPause && b.nth >= promotion-1 { // it may stop past the point of no return: an estate of its own
+					s = openShop(t)
+					members = s.writeToMembers(t)
+				}
+				s.operatorActs(t, members, action, b)
+			})
+			if !ok && s.sandboxBroken(t) {
 				return
-			}
-			if s.sandboxBroken(t) { // it was stopped past the point of no return: the next one gets an estate of its own
-				s = openShop(t)
-				members = s.writeToMembers(t)
 			}
 		}
 	}

@@ -98,6 +98,9 @@ func (s *Sandbox) redisPorts() []string {
 	names := s.sentinelNames()
 	for _, n := range s.redisNodes() {
 		names = append(names, n.name)
+		if s.state.Redis == runbooks.RedisCluster {
+			names = append(names, busName(n.name))
+		}
 	}
 	if s.redisRouted() {
 		names = append(names, routeName(RedisSystem))
@@ -129,6 +132,9 @@ func (s *Sandbox) routedNames() []string {
 		return s.state.Systems
 	}
 }
+
+// busName is what the port of a node's cluster bus is called. Its default, 10000 above the node's own, may lie where the kernel takes ports from.
+func busName(node string) string { return node + "-bus" }
 
 func (s *Sandbox) redisDir(name string) string { return filepath.Join(s.state.Dir, "redis", name) }
 
@@ -199,7 +205,8 @@ func (s *Sandbox) startRedisSystem(ctx context.Context) error {
 		text := fmt.Sprintf(redisConfig, s.Port(n.name), s.redisDir(n.name), redisUser, password, redisUser, password)
 		switch {
 		case s.state.Redis == runbooks.RedisCluster:
-			text += "cluster-enabled yes\ncluster-config-file nodes.conf\ncluster-node-timeout 2000\ncluster-require-full-coverage no\n"
+			text += fmt.Sprintf("cluster-enabled yes\ncluster-port %d\n", s.Port(busName(n.name)))
+			text += "cluster-config-file nodes.conf\ncluster-node-timeout 2000\ncluster-require-full-coverage no\n"
 		case n.site == West:
 			text += fmt.Sprintf("replicaof 127.0.0.1 %d\n", s.Port(memberName(RedisSystem, East)))
 		}
@@ -289,6 +296,12 @@ func (s *Sandbox) awaitReplica(ctx context.Context, name string) error {
 		return err
 	})
 }
+
+func init() { redis.SetLogger(silent{}) } // what it would write to stderr comes back as an error, too
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // plain are a client's options without surprises: no retries, nothing sent that was not asked for.
 func plain(address string) *redis.Options {

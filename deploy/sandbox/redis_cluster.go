@@ -20,7 +20,7 @@ func (s *Sandbox) formCluster(ctx context.Context) error {
 			commands = append(commands, []any{"CLUSTER", "ADDSLOTSRANGE", i * slots / shards, (i+1)*slots/shards - 1})
 		}
 		if i > 0 {
-			commands = append(commands, []any{"CLUSTER", "MEET", "127.0.0.1", first})
+			commands = append(commands, []any{"CLUSTER", "MEET", "127.0.0.1", first, s.Port(busName(nodes[0].name))})
 		}
 		id, err := s.redisDo(ctx, n.name, append(commands, []any{"CLUSTER", "MYID"})...)
 		if err != nil {
