@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/activities"
@@ -41,6 +42,7 @@ func (d *Driver) promoteInCluster(ctx context.Context, m activities.Move, from, 
 				return err
 			}
 			if _, err = d.awaitPrimary(ctx, n, from[0], clusterPatience); err == nil {
+				d.awaitKnown(ctx, n, s.cluster.id, slices.Concat(from, to))
 				break
 			}
 			if try == 3 || ctx.Err() != nil {
@@ -49,6 +51,24 @@ func (d *Driver) promoteInCluster(ctx context.Context, m activities.Move, from, 
 		}
 	}
 	return nil
+}
+
+// awaitKnown waits until every server that answers knows the new master: one that does not yet would deny its vote in the next
+// election, which then has to wait for its retry. It is no error where one never does.
+func (d *Driver) awaitKnown(ctx context.Context, n node, id string, all []node) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, voter := range all {
+		for {
+			s, err := d.ask(ctx, voter)
+			if err != nil || s.cluster.leaders[id] || voter.addr == n.addr {
+				break
+			}
+			if pause(ctx) != nil {
+				return
+			}
+		}
+	}
 }
 
 // clusterCommand: with its master a replica asks that first and loses nothing; without, it asks the other masters (FORCE); where too few of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -127,10 +128,12 @@ func (d *Driver) fence(ctx context.Context, m activities.Move) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range all {
-		errs = append(errs, d.fenceNode(ctx, m, s))
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() { errs[i] = d.fenceNode(ctx, m, s) })
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 

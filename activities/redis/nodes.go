@@ -13,19 +13,19 @@ const allSlots = 16384
 type clusterSelf struct {
 	known   bool
 	id      string
-	slots   int // its own
-	first   int // one of them
-	covered int // by masters that are not failing
-	masters int // with slots
-	alive   int // of those, not seen as failing
-	failing []string
+	slots   int             // its own
+	first   int             // one of them
+	covered int             // by masters that are not failing
+	masters int             // with slots
+	alive   int             // of those, not seen as failing
+	leaders map[string]bool // IDs of masters with slots
 }
 
 func clustered(n node) bool { return n.redis.Shape == runbooks.RedisCluster }
 
 // parseNodes reads CLUSTER NODES: id, address, flags, master, ping, pong, epoch, link, slots.
 func parseNodes(text string) clusterSelf {
-	c := clusterSelf{known: true, first: -1}
+	c := clusterSelf{known: true, first: -1, leaders: map[string]bool{}}
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) < 8 {
@@ -42,14 +42,11 @@ func parseNodes(text string) clusterSelf {
 		if self {
 			c.id, c.slots, c.first = fields[0], count, first
 		}
-		if failing {
-			address, _, _ := strings.Cut(fields[1], "@")
-			c.failing = append(c.failing, address)
-		}
 		if !master || count == 0 {
 			continue
 		}
 		c.masters++
+		c.leaders[fields[0]] = true
 		if !failing {
 			c.alive++
 			c.covered += count

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -207,7 +208,8 @@ func (p *preflight) replica(t seen) {
 
 // siblings refuses an unplanned move to a standby where another one of the same lineage has more.
 func (p *preflight) siblings(t seen) {
-	for site, nodes := range p.all {
+	for _, site := range slices.Sorted(maps.Keys(p.all)) {
+		nodes := p.all[site]
 		if site == p.move.From || site == p.move.To || clustered(t.node) {
 			continue
 		}

@@ -181,6 +181,9 @@ func (d *Driver) promoteReplica(ctx context.Context, planned bool, old seen, to 
 		return err
 	}
 	if !target.primary() {
+		if target.syncing() || target.loading() { // half of a data set would become all of it
+			return &activities.Error{Type: activities.ErrNotYet, Op: to.op("promote"), Err: errors.New("it is in the middle of a full synchronisation")}
+		}
 		if !target.fenced() {
 			if err := d.setFence(ctx, to, fenceStep+target.original()); err != nil {
 				return err

@@ -32,7 +32,11 @@ type fixture struct {
 
 func newFixture(t *testing.T, shape string) fixture {
 	t.Helper()
-	s := sandbox.ForTest(t, sandbox.Options{Systems: []string{}, Redis: shape, NoRoute: true})
+	return fixtureOf(t, sandbox.ForTest(t, sandbox.Options{Systems: []string{}, Redis: shape, NoRoute: true}))
+}
+
+func fixtureOf(t *testing.T, s *sandbox.Sandbox) fixture {
+	t.Helper()
 	hosts := host.New()
 	t.Cleanup(hosts.Close)
 	driver := redis.New(hosts)
@@ -53,7 +57,7 @@ func newFixture(t *testing.T, shape string) fixture {
 			}
 		},
 	}
-	if shape == runbooks.RedisCluster { // all masters are at one site: nobody is left to vote
+	if f.Target.System.Redis.Shape == runbooks.RedisCluster { // all masters are at one site: nobody is left to vote
 		f.Accept = func(m *activities.Move) { m.Takeover = true }
 	}
 	return fixture{Fixture: f, sandbox: s, driver: driver}

@@ -47,7 +47,7 @@ func (s *Sandbox) parse(what string) (kind string, names []string, err error) {
 	var known []string
 	switch kind {
 	case "primary", "standby":
-		names, known = s.state.Systems, s.state.Systems
+		names, known = s.systemNames(), s.systemNames()
 	case "route":
 		if s.state.NoRoute {
 			return "", nil, errors.New("this sandbox has no route")
@@ -57,7 +57,10 @@ func (s *Sandbox) parse(what string) (kind string, names []string, err error) {
 		if !s.state.SSH {
 			return "", nil, errors.New("this sandbox's hosts are local, which cannot break: start one with --ssh")
 		}
-		names, known = []string{s.primarySite(s.state.Systems[0])}, sites
+		names, known = []string{East}, sites
+		if len(s.state.Systems) > 0 {
+			names = []string{s.primarySite(s.state.Systems[0])}
+		}
 	default:
 		return "", nil, fmt.Errorf("%q is none of %s", what, breakUsage)
 	}
@@ -71,6 +74,9 @@ func (s *Sandbox) parse(what string) (kind string, names []string, err error) {
 }
 
 func (s *Sandbox) breakOne(ctx context.Context, kind, name string) (Broken, error) {
+	if name == RedisSystem && s.state.Redis != "" {
+		return s.breakRedis(ctx, kind == "standby")
+	}
 	b, p := Broken{Name: name}, s.proc(name)
 	switch kind {
 	case "primary", "standby":
@@ -146,6 +152,10 @@ func (s *Sandbox) Mend(ctx context.Context, what string) error {
 		case "host":
 			err = s.startSSHD(ctx, name)
 		default:
+			if name == RedisSystem && s.state.Redis != "" {
+				err = errors.Join(s.StartRedis(ctx, East), s.StartRedis(ctx, West))
+				break
+			}
 			err = s.mendSystem(ctx, name)
 		}
 		if err != nil {

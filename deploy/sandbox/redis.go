@@ -345,6 +345,23 @@ func (s *Sandbox) KillRedis(ctx context.Context, site string) error {
 	return killAll(ctx, procs)
 }
 
+// breakRedis kills every server of the site that has the primary, or of the other one.
+func (s *Sandbox) breakRedis(ctx context.Context, standby bool) (Broken, error) {
+	role := map[bool]string{true: "standby", false: "primary"}[standby]
+	for _, p := range s.redisStatus(ctx) {
+		if p.Role != role {
+			continue
+		}
+		site := East
+		if strings.HasPrefix(p.Name, memberName(RedisSystem, West)) {
+			site = West
+		}
+		b := Broken{Name: memberName(RedisSystem, site), PID: p.PID, At: time.Now()}
+		return b, s.KillRedis(ctx, site)
+	}
+	return Broken{}, fmt.Errorf("no %s of %s runs", role, RedisSystem)
+}
+
 // StartRedis starts the servers of a site that do not run.
 func (s *Sandbox) StartRedis(ctx context.Context, site string) error {
 	var err error

@@ -29,11 +29,16 @@ func TestRedisShapes(t *testing.T) {
 				}
 			}
 			require.Equal(t, want, running)
-			require.NoError(t, s.KillRedis(t.Context(), East))
+			broken, err := s.Break(t.Context(), "primary:"+RedisSystem)
+			require.NoError(t, err)
+			require.Equal(t, memberName(RedisSystem, East), broken[0].Name)
 			for _, n := range s.redisNodes() {
 				require.Equal(t, n.site == East, s.RedisPID(n.name) == 0, n.name)
 			}
-			require.NoError(t, s.StartRedis(t.Context(), East))
+			require.NoError(t, s.Mend(t.Context(), "primary:"+RedisSystem))
+			for _, n := range s.redisNodes() {
+				require.NotZero(t, s.RedisPID(n.name), n.name)
+			}
 			require.NoError(t, s.Down(context.Background(), false))
 			require.Empty(t, inFolder(s.Dir()))
 		})

@@ -43,6 +43,12 @@ func (o *operation) carryOut(ctx workflow.Context) error {
 	if err := o.approve(ctx); err != nil {
 		return err
 	}
+	// However the run ends, evidence shows the world as it is then.
+	o.Finally("", "look at everything once more", func(ctx workflow.Context) error {
+		o.Phase(ctx, phaseObserve)
+		_, err := o.look(ctx, giveUp...)
+		return err
+	})
 	// 3. The numbered writers measure what clients see.
 	if err := o.startWriters(ctx); err != nil {
 		return err
@@ -60,7 +66,7 @@ func (o *operation) carryOut(ctx workflow.Context) error {
 			return err
 		}
 	}
-	// 6. Count what clients saw, and look at everything once more.
+	// 6. Count what clients saw.
 	o.Phase(ctx, phaseMeasure)
 	return o.each(ctx, o.systems(), o.measure)
 }

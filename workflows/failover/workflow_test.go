@@ -147,6 +147,14 @@ func (e *estate) status() run.Status {
 	return s
 }
 
+func (e *estate) journal() []journal.Entry {
+	answer, err := e.env.QueryWorkflow(run.QueryJournal, run.JournalPage{})
+	require.NoError(e.t, err)
+	var entries []journal.Entry
+	require.NoError(e.t, answer.Get(&entries))
+	return entries
+}
+
 func (e *estate) run() journal.Verdict {
 	e.env.ExecuteWorkflow(Name, run.Input{Runbook: "failover-shop"})
 	require.True(e.t, e.env.IsWorkflowCompleted())
@@ -226,6 +234,17 @@ func TestChangedPlanIsAskedAgain(t *testing.T) {
 	require.Equal(t, journal.Passed, e.run())
 }
 
+func TestTheWorldIsLookedAtAgainUnderTheLock(t *testing.T) {
+	e := newEstate(t, planned("orders"), nil)
+	e.approve(time.Minute, "approve")
+	require.Equal(t, journal.Passed, e.run())
+	entries := e.journal()
+	locked := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Kind == journal.Locked })
+	looked := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Step == "observe/orders#2" })
+	require.Positive(t, locked)
+	require.Less(t, locked, looked, "who waited for the lock must not act on what was seen before")
+}
+
 func TestRejectionMovesNothing(t *testing.T) {
 	e := newEstate(t, planned("orders"), nil)
 	require.Equal(t, journal.RejectedVerdict, e.run(), "nobody decides before the deadline")
@@ -283,6 +302,11 @@ func TestPlannedFenceThatFailsHoldsAndAbortPutsItBack(t *testing.T) {
 	e.index("Unfence/orders")
 	e.index("PointRoute:east/orders")
 	e.index("StopWriter/orders")
+	entries := e.journal()
+	slices.Reverse(entries)
+	seen := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Kind == journal.Observed })
+	undone := slices.IndexFunc(entries, func(e journal.Entry) bool { return e.Step == "undo-fence/orders" })
+	require.Less(t, seen, undone, "evidence shows the world as it is after the undo")
 }
 
 func TestSkippedFenceAsksForTheRisk(t *testing.T) {
