@@ -19,6 +19,7 @@ import (
 	"github.com/musterhq/muster/activities/host"
 	"github.com/musterhq/muster/activities/postgres"
 	"github.com/musterhq/muster/activities/probe"
+	"github.com/musterhq/muster/activities/redis"
 	"github.com/musterhq/muster/activities/steps"
 	"github.com/musterhq/muster/activities/writer"
 	"github.com/musterhq/muster/internal/journal"
@@ -112,9 +113,9 @@ func newWorker(temporal client.Client, s *steps.Steps) worker.Worker {
 // steps composes the drivers. This is the only place that knows them all.
 func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, func()) {
 	hosts := host.New()
-	databases := postgres.New(hosts)
+	databases, caches := postgres.New(hosts), redis.New(hosts)
 	s := &steps.Steps{
-		Systems: map[string]activities.System{"postgresql": databases},
+		Systems: map[string]activities.System{"postgresql": databases, "redis": caches},
 		Routes:  map[string]activities.Route{"haproxy": haproxy.Driver{}},
 		Runs:    runs{client: temporal},
 		Load: func(in activities.LoadRunbookInput) (activities.LoadRunbookResult, error) {
@@ -129,7 +130,7 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 		return probe.Verify(ctx, s.Marks, in)
 	}
 	s.Writers = writer.NewKeeper(c.State, s.Marks, writer.SpawnSelf)
-	return s, func() { databases.Close(); hosts.Close() }
+	return s, func() { caches.Close(); databases.Close(); hosts.Close() }
 }
 
 // load reads the folder anew for each run, so that an edited runbook counts from the next run on.
@@ -150,8 +151,9 @@ func (c Config) load(in activities.LoadRunbookInput) (runbooks.Resolved, error) 
 func RunWriter(ctx context.Context, config string) error {
 	hosts := host.New()
 	defer hosts.Close()
-	databases := postgres.New(hosts)
+	databases, caches := postgres.New(hosts), redis.New(hosts)
 	defer databases.Close()
-	s := &steps.Steps{Systems: map[string]activities.System{"postgresql": databases}}
+	defer caches.Close()
+	s := &steps.Steps{Systems: map[string]activities.System{"postgresql": databases, "redis": caches}}
 	return writer.Run(ctx, config, s.Marks)
 }

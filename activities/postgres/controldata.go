@@ -10,6 +10,7 @@ import (
 const (
 	stateShutDown           = "shut down"
 	stateShutDownInRecovery = "shut down in recovery"
+	stateInProduction       = "in production"       // a running primary, or one that was killed
 	stateArchiveRecovery    = "in archive recovery" // a running standby, or one that was killed
 )
 

@@ -32,6 +32,7 @@ const (
 	codeMissingSlot     = "missing-slot"
 	codeCredentials     = "missing-credentials"
 	codeLogin           = "wrong-credentials"
+	codeHalfMoved       = "already-promoted"
 	codeHost            = "host-unusable"
 	codeDirectory       = "data-directory-cannot-be-renamed"
 	codeTablespaces     = "tablespaces"
@@ -99,6 +100,10 @@ func (p *preflight) primaries(all map[string]seen) {
 func (p *preflight) members() {
 	from, to := p.move.From, p.move.To
 	s, t := p.source.server, p.target.server
+	if p.halfMoved() {
+		p.add(codeHalfMoved, false, "", "the member at %s is the primary already, and the one at %s is down: this run finishes a move that was stopped halfway", to, from)
+		return
+	}
 	switch {
 	case s == nil && activities.TypeOf(p.source.sqlErr) == activities.ErrAuth:
 		p.add(codeLogin, true, "correct user or password in the estate", "the server at %s does not let muster in: %s", from, oneLine(p.source.sqlErr))
@@ -123,6 +128,12 @@ func (p *preflight) members() {
 		p.add(codeSystemID, true, "one of the two addresses is wrong, or the standby was built from something else",
 			"the member at %s is of system %s, the one at %s of system %s", from, a, to, b)
 	}
+}
+
+// halfMoved reports a move that was aborted past its point of no return: every step that was done is met at its first look.
+func (p *preflight) halfMoved() bool {
+	t, old := p.target.server, p.source.machine
+	return t != nil && !t.InRecovery && p.source.server == nil && old != nil && !old.running()
 }
 
 // replication checks the standby's stream. With the primary gone, a stream that has ended is no surprise.

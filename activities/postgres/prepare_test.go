@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,4 +39,72 @@ func TestPrepareWritesACheckpointOnce(t *testing.T) {
 	require.Equal(t, 1, acts)
 	drivertest.Run(t, counted)
 	require.Equal(t, 1, acts, "right after a checkpoint there is nothing to prepare")
+}
+
+// A move that was aborted right after the promotion left the old primary down. The same runbook finishes it: nothing is refused,
+// what was done is met at the first look, and the old primary follows in the end.
+func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
+	s := sandbox.ForTest(t, sandbox.Options{NoRoute: true})
+	f := fixtureOf(t, s)
+	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: true}
+	fenced, _ := drivertest.Run(t, f.Driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.Driver.CatchUp(m))
+	drivertest.Run(t, f.Driver.Promote(m))
+
+	for _, planned := range []bool{true, false} {
+		refused, warned := codes(t, f, planned, nil)
+		require.Empty(t, refused)
+		require.Contains(t, warned, "already-promoted")
+	}
+	for name, goal := range map[string]activities.Action{"fence": f.Driver.Fence(m), "catch-up": f.Driver.CatchUp(m), "promote": f.Driver.Promote(m)} {
+		look, err := goal.Look(t.Context())
+		require.NoError(t, err)
+		require.True(t, look.Met, "%s: %s", name, look.Why)
+	}
+	drivertest.Run(t, f.Driver.Follow(m))
+	back := f
+	back.From, back.To = f.To, f.From
+	awaitHealthy(t, back)
+}
+
+// PostgreSQL checkpoints at its leisure after a promotion: one that is killed before has the old timeline in pg_control. What it
+// wrote since is lost all the same, and must be counted.
+func TestLossOfAPrimaryKilledSoonAfterItsPromotion(t *testing.T) {
+	s := sandbox.ForTest(t, sandbox.Options{NoRoute: true})
+	f := fixtureOf(t, s)
+	for _, site := range []string{sandbox.East, sandbox.West} {
+		sql(t, s, site, "ALTER SYSTEM SET checkpoint_timeout = '1h'")
+		sql(t, s, site, "SELECT pg_reload_conf()")
+	}
+	sql(t, s, sandbox.East, "CREATE TABLE dirty AS SELECT repeat(md5(i::text), 32) AS x FROM generate_series(1, 20000) i")
+	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: true}
+	fenced, _ := drivertest.Run(t, f.Driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.Driver.CatchUp(m))
+	drivertest.Run(t, f.Driver.Promote(m))
+	drivertest.Run(t, f.Driver.Follow(m))
+
+	back := f
+	back.From, back.To = f.To, f.From
+	awaitHealthy(t, back)
+	sql(t, s, sandbox.East, "ALTER SYSTEM SET primary_conninfo = 'host=127.0.0.1 port=1'")
+	sql(t, s, sandbox.East, "SELECT pg_reload_conf()")
+	require.Eventually(t, func() bool {
+		state, err := f.Driver.Observe(t.Context(), f.Target)
+		return err == nil && state.Members[sandbox.East].Following == ""
+	}, wait, 5*time.Millisecond)
+	sql(t, s, sandbox.West, "CREATE TABLE lost AS SELECT g FROM generate_series(1, 1000) g")
+	conn, err := s.Connect(t.Context(), "orders", sandbox.West)
+	require.NoError(t, err)
+	var timeline int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT timeline_id FROM pg_control_checkpoint()").Scan(&timeline))
+	require.NoError(t, conn.Close(t.Context()))
+	require.Equal(t, 1, timeline, "this test is about a primary without a checkpoint since its promotion")
+	f.Kill(t, sandbox.West)
+
+	result, err := f.Driver.Preflight(t.Context(), activities.Move{Target: f.Target, From: sandbox.West, To: sandbox.East})
+	require.NoError(t, err)
+	require.Greater(t, result.LossBytes, int64(10_000), "a thousand rows are lost")
+	require.Equal(t, "2", result.State.Members[sandbox.West].Lineage)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/musterhq/muster/activities"
@@ -15,7 +16,7 @@ import (
 // which may still write, and no zombie and no foreign process with a number used again. It needs the rights of the directory's owner,
 // without which it would find nothing and prove nothing: so it says whose rights it has.
 const probeScript = `
-dir=$1 bin=$2
+dir=$1 bin=$2 newest=
 [ -d "$dir" ] && echo "dir yes"
 [ -O "$dir" ] && echo "owner yes"
 [ -w "$(dirname "$dir")" ] && echo "parent yes"
@@ -37,6 +38,11 @@ if read -r pid 2>/dev/null <"$dir/postmaster.pid" && read -r stat 2>/dev/null <"
   case $stat in *') Z '*) echo "zombie $pid" ;; esac
 fi
 [ -d "$dir" ] || exit 0
+for file in "$dir"/pg_wal/????????.history; do [ -e "$file" ] && newest=$file; done
+if [ -n "$newest" ]; then
+  name=${newest##*/}
+  echo "newest ${name%.history} $(awk '$1 ~ /^[0-9]+$/ { at = $2 } END { print at }' "$newest")"
+fi
 echo "control"
 exec "$bin/pg_controldata" -D "$dir"
 `
@@ -54,6 +60,7 @@ type machine struct {
 	Old       string // what a base backup replaced
 	Zombie    bool   // its killed postmaster waits to be buried: a start and pg_rewind would take it for alive
 	Processes []string
+	Newest    string // name and last switch point of the newest timeline history in pg_wal
 	Control   control
 }
 
@@ -103,7 +110,31 @@ func (d *Driver) probeOnce(ctx context.Context, m member) (got machine, torn boo
 	if got.Control, err = parseControl(controlText); err != nil {
 		return machine{}, true, fmt.Errorf("%s: %w", op, err)
 	}
+	if got.Control, err = got.Control.promoted(got.Newest); err != nil {
+		return machine{}, true, fmt.Errorf("%s: %w", op, err)
+	}
 	return got, false, nil
+}
+
+// promoted corrects what pg_control says of a primary that has not completed a checkpoint since its promotion: it is on the timeline
+// of the newest history file in its pg_wal, from the point on that is the last there. A standby has histories of its primary's, too.
+func (c control) promoted(newest string) (control, error) {
+	name, at, _ := strings.Cut(newest, " ")
+	if newest == "" || c.State != stateInProduction {
+		return c, nil
+	}
+	timeline, err := strconv.ParseUint(name, 16, 32)
+	if err != nil {
+		return c, fmt.Errorf("name of a timeline history: %w", err)
+	}
+	if uint32(timeline) <= c.Timeline {
+		return c, nil
+	}
+	if c.Redo, err = parseLSN(at); err != nil {
+		return c, fmt.Errorf("history of timeline %d: %w", timeline, err)
+	}
+	c.Timeline = uint32(timeline)
+	return c, nil
 }
 
 // parseProbe reads what probeScript printed, and returns what pg_controldata printed apart.
@@ -129,6 +160,8 @@ func parseProbe(text string) (machine, string) {
 			m.Busy = true
 		case "job":
 			m.Job = value
+		case "newest":
+			m.Newest = value
 		case "old":
 			m.Old = value
 		case "zombie":

@@ -15,6 +15,7 @@ func TestTheFilesAreWhatTheLoaderWants(t *testing.T) {
 		"two systems": {Systems: []string{"orders", "billing-two"}, ConfigOutside: true, RuntimeTCP: true},
 		"ssh":         {SSH: true},
 		"no route":    {NoRoute: true},
+		"with redis":  {Redis: runbooks.RedisReplication},
 		"signed": {Trust: "signed", People: map[string]runbooks.Person{"dana": {Roles: []string{"operator", "approver"},
 			Keys: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+5Y2Tn3GyCWMfXM5cqAGB3HTZOYFQAMJ3Wd3f0nd0r dana"}}}},
 	} {
@@ -24,7 +25,7 @@ func TestTheFilesAreWhatTheLoaderWants(t *testing.T) {
 			require.NoError(t, err)
 			dir := folder(t)
 			require.NoError(t, own.mkdir(dir, 0o755))
-			s := &Sandbox{state: state{Dir: dir, Owner: own, BinDirectory: o.BinDirectory, Systems: o.Systems, SSH: o.SSH, NoRoute: o.NoRoute,
+			s := &Sandbox{state: state{Dir: dir, Owner: own, BinDirectory: o.BinDirectory, Systems: o.Systems, Redis: o.Redis, SSH: o.SSH, NoRoute: o.NoRoute,
 				RuntimeTCP: o.RuntimeTCP, ConfigOutside: o.ConfigOutside, People: o.People, Trust: o.Trust}}
 			require.NoError(t, s.choosePorts())
 			require.NoError(t, s.writeFiles())

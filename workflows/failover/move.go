@@ -85,7 +85,7 @@ func (o *operation) fence(ctx workflow.Context, name string) (position string, e
 		return "", err
 	case skipped:
 		return "", o.acceptUnproven(ctx, name, "the fence step was skipped by an operator")
-	case fenced.Proof == activities.ProofStopped || fenced.Proof == activities.ProofCrashed:
+	case fenced.Proof.Strong():
 		return fenced.Position, nil
 	default:
 		return fenced.Position, o.acceptUnproven(ctx, name, fmt.Sprintf("the proof is weak (%s): the server at %s may still run", fenced.Proof, o.From))
@@ -122,12 +122,17 @@ func (o *operation) catchUp(ctx workflow.Context, name, position string) error {
 		return err
 	}
 	o.losses[name] = result.LossBytes
-	if result.LossBytes <= 0 {
+	risk := fmt.Sprintf("%d bytes that the old primary of %s wrote never reached %s and will be lost", result.LossBytes, name, o.To)
+	switch {
+	case result.LossBytes == 0:
 		return nil
+	case result.LossBytes < 0 && o.Plan().LossClass == lossUnknown:
+		return nil // that is what the plan said when it was approved
+	case result.LossBytes < 0:
+		risk = fmt.Sprintf("it cannot be told how much of what the old primary of %s wrote never reached %s", name, o.To)
 	}
 	return o.Gate(ctx, run.GateSpec{Name: runbooks.GateDataLoss, System: name,
-		Title: fmt.Sprintf("promote %s at %s although writes are lost", name, o.To),
-		Risk:  fmt.Sprintf("%d bytes that the old primary of %s wrote never reached %s and will be lost", result.LossBytes, name, o.To)})
+		Title: fmt.Sprintf("promote %s at %s although writes are lost", name, o.To), Risk: risk})
 }
 
 func (o *operation) promote(ctx workflow.Context, name string) error {

@@ -58,7 +58,7 @@ var errUndoFailed = errors.New("not everything could be undone")
 func (r *Run) verdictOf(cause error) (journal.Verdict, string) {
 	past := ""
 	if len(r.past) > 0 {
-		past = fmt.Sprintf("; %v had passed the point of no return and was not taken back: failback is the way", r.past)
+		past = fmt.Sprintf("; %v had passed the point of no return and was not taken back: start the same runbook again to finish the move; then failback is the way back", r.past)
 	}
 	switch {
 	case cause == nil:

@@ -99,7 +99,7 @@ func (r *Run) apply(ctx workflow.Context, v Intervention, entry *journal.Entry) 
 		r.abort = &abort
 		message = "aborting: the step at work is stopped, then what can be undone is undone"
 		if len(r.past) > 0 {
-			message = fmt.Sprintf("aborting: %v is past the point of no return and stays where it is; failback is the way back", r.past)
+			message = fmt.Sprintf("aborting: %v is past the point of no return and stays where it is; failback is the way back, once the same runbook, started again, has finished the move", r.past)
 		}
 		r.cancel()
 	default:

@@ -179,7 +179,7 @@ func TestAbortAfterTheStepThatCannotBeUndone(t *testing.T) {
 	result, err := b.run(Input{})
 	require.NoError(t, err)
 	require.Equal(t, journal.Aborted, result.Verdict)
-	require.Contains(t, result.Summary, "failback is the way")
+	require.Contains(t, result.Summary, "failback is the way back")
 }
 
 func TestAbortWhilePausedBeforeThePointOfNoReturn(t *testing.T) {
