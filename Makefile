@@ -40,7 +40,7 @@ completion: build ## How to turn on shell completion
 
 .PHONY: test
 test: packages build ## Run every test, against real servers; ARGS='-run X' and PKG=./runbooks narrow it down
-	MUSTER_BIN=$(CURDIR)/bin go test -p $(PARALLEL) -timeout 10m $(ARGS) $(or $(PKG),./...)
+	MUSTER_BIN=$(CURDIR)/bin go test -p $(PARALLEL) -timeout 15m $(ARGS) $(or $(PKG),./...)
 
 # Everything that `make test` does a few times of, in full: kills at every boundary of every step and at KILLS random instants,
 # operators at every boundary, Temporal away for two minutes. SEED repeats the luck of an earlier run, which prints it.

@@ -151,7 +151,7 @@ func (d *Driver) run(ctx context.Context, n node, c activities.Command) (activit
 	if err != nil {
 		return activities.Output{}, err
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	return h.Run(ctx, c)
 }
 

@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -337,7 +336,7 @@ func TestErrorsHoldNoPassword(t *testing.T) {
 	result, err := f.driver.Preflight(ctx, f.move(true))
 	require.NoError(t, err)
 	for _, found := range result.Findings {
-		require.False(t, strings.Contains(found.Message, password))
+		require.NotContains(t, found.Message, password)
 	}
 	_, err = f.driver.Marks(ctx, f.Target, f.Target.System.Members[sandbox.East].Address)
 	require.Equal(t, activities.ErrUnreachable, activities.TypeOf(err))

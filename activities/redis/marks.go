@@ -137,7 +137,8 @@ func (m *marks) do(ctx context.Context, ask func(redis.Cmdable) error) error {
 		var said redis.Error
 		var network *net.OpError
 		moved := errors.As(err, &said) && strings.HasPrefix(said.Error(), "MOVED ")
-		if !moved && !(errors.As(err, &network) && network.Op == "dial") {
+		unreached := errors.As(err, &network) && network.Op == "dial"
+		if !moved && !unreached {
 			m.clients[0], m.clients[i] = m.clients[i], m.clients[0]
 			return err
 		}

@@ -40,7 +40,7 @@ func (b *bench) start(ctx context.Context, name, address string) (*process, erro
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	p.cmd = exec.Command(b.worker, "--state", p.state, "--runbooks", b.estate.Runbooks(), "--port", "0", "--ui-port", "0")
 	if address != "" {
 		p.cmd.Args = append(p.cmd.Args, "--address", address)

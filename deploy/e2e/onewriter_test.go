@@ -163,8 +163,9 @@ func TestOneWriterIsChecked(t *testing.T) {
 
 	// The fence is left out, and the move goes on as if there were proof.
 	require.Equal(t, true, s.query(t, there, "SELECT pg_promote()"))
-	awaited(t, "the checker to see two writers", 10*time.Second, func() (error, bool) {
+	objection := awaited(t, "the checker to see two writers", 10*time.Second, func() (string, bool) {
 		err := twoWriters(m.since(mark, here), m.since(mark, there))
-		return err, err != nil
+		return fmt.Sprint(err), err != nil
 	})
+	require.Contains(t, objection, "two writers for")
 }

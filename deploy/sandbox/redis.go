@@ -237,7 +237,7 @@ func (s *Sandbox) startRedis(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	return s.awaitDaemon(ctx, name, filepath.Join(s.redisDir(name), "redis.log"), func() error { return client.Ping(ctx).Err() })
 }
 
@@ -286,7 +286,7 @@ func (s *Sandbox) awaitReplica(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	return await(ctx, 20*time.Second, func() error {
 		text, err := client.Info(ctx, "replication").Result()
 		if err == nil && !strings.Contains(text, "master_link_status:up") {

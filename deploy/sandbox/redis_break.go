@@ -75,7 +75,7 @@ func (s *Sandbox) askRedis(ctx context.Context, p *Process) {
 		p.State, p.Detail = "not answering", err.Error()
 		return
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	role, err := client.Do(ctx, "ROLE").Slice()
 	if err != nil || len(role) < 3 {
 		p.State, p.Detail = "not answering", fmt.Sprint(err)

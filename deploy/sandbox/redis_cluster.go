@@ -80,7 +80,7 @@ func (s *Sandbox) redisDo(ctx context.Context, name string, commands ...[]any) (
 	if err != nil {
 		return "", err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	var answer any
 	for _, args := range commands {
 		if answer, err = client.Do(ctx, args...).Result(); err != nil {
