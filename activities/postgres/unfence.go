@@ -18,8 +18,22 @@ const (
 )
 
 // startScript starts the server; pg_ctl gives it a session of its own, so that it outlives the worker.
+// A postmaster that was killed is a zombie for a second or two, and until it is buried its socket's lock file keeps the next one from
+// starting, whatever data directory that has: so a start that failed waits for zombies, and is tried once more.
 // Arguments: data directory, bin directory, options for the server as pg_ctl's shell reads them.
-const startScript = `exec "$2/pg_ctl" start -s -w -t ` + startSeconds + ` -D "$1" -l "$1.muster.log" ${3:+-o "$3"} </dev/null`
+const startScript = `
+start() { "$2/pg_ctl" start -s -w -t ` + startSeconds + ` -D "$1" -l "$1.muster.log" ${3:+-o "$3"} </dev/null; }
+zombies() {
+  for stat in /proc/[0-9]*/stat; do
+    read -r line 2>/dev/null <"$stat" || continue
+    case $line in *'(postgres) Z '*) return 0 ;; esac
+  done
+  return 1
+}
+start "$@" && exit 0
+tries=0
+while zombies && [ $tries -lt 50 ]; do tries=$((tries + 1)); sleep 0.1; done
+start "$@"`
 
 // Unfence makes the member at m.From the primary again, and is met once the member at m.To streams from it, where that one runs.
 // It refuses (ErrConflict) where the member at m.To is a primary, or nothing shows what it is.
