@@ -15,9 +15,10 @@ import (
 	"github.com/musterhq/muster/runbooks"
 )
 
-// TestConformance runs the suite for every shape.
+// TestConformance runs the suite for every shape of this build: make test has replication, make test-redis all three, whose
+// elections and timers take four minutes.
 func TestConformance(t *testing.T) {
-	for _, shape := range []string{runbooks.RedisReplication, runbooks.RedisSentinel, runbooks.RedisCluster} {
+	for _, shape := range shapes {
 		t.Run(shape, func(t *testing.T) {
 			drivertest.Suite(t, func(t *testing.T) drivertest.Fixture { return newFixture(t, shape).Fixture })
 		})

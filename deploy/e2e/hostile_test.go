@@ -105,6 +105,7 @@ func primaryReturns(t *testing.T, s *shop, m *members) {
 	s.approve(t, x, "approve")
 	s.activity(t, x, "CatchUp", func() { require.NoError(t, s.sandbox.Mend(t.Context(), "primary:"+system)) })
 	require.NotZero(t, s.sandbox.PID(system, here), "it is back")
+	s.approveAll(t, x) // what a server that runs again had written cannot be read from its files any more: people are asked
 	s.ended(t, x, journal.Passed)
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)

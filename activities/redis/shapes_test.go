@@ -1,0 +1,7 @@
+//go:build !redis
+
+package redis_test
+
+import "github.com/musterhq/muster/runbooks"
+
+var shapes = []string{runbooks.RedisReplication}
