@@ -105,8 +105,11 @@ func (d *Driver) unfence(ctx context.Context, m activities.Move) error {
 			return err
 		}
 	}
-	if err := d.awaitBurial(ctx, from); err != nil {
+	switch up, err := d.awaitDown(ctx, from); {
+	case err != nil:
 		return err
+	case up: // by a start that was cut short, and still went on
+		return d.unfence(ctx, m)
 	}
 	// The last look before the point where it may write again.
 	if err := d.mustBeStandby(ctx, from, to); err != nil {
@@ -119,6 +122,26 @@ func (d *Driver) unfence(ctx context.Context, m activities.Move) error {
 		return err
 	}
 	return d.allowWrites(ctx, from)
+}
+
+// awaitDown waits until a start can follow (see awaitBurial), or the server answers after all: one that does not answer at first may be
+// on its way down, or up.
+func (d *Driver) awaitDown(ctx context.Context, m member) (up bool, err error) {
+	for deadline := time.Now().Add(stopTimeout); ; {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return false, err
+		}
+		machine, err := d.probe(ctx, m)
+		if err != nil || !machine.running() && !machine.Zombie {
+			return false, err
+		}
+		if _, err := d.ask(ctx, m); err == nil {
+			return true, nil
+		}
+		if time.Now().After(deadline) {
+			return false, d.awaitBurial(ctx, m)
+		}
+	}
 }
 
 // mustBeStandby returns nil where it is seen that the other member accepts no writes.
