@@ -50,7 +50,7 @@ soak: packages build ## Kill, abort and break everywhere, for an hour or so; KIL
 		-run 'TestKillAnywhere|TestOneWriterIsChecked|TestHostileWorld|TestSSHDrops|TestOperators|TestLocks' ./deploy/e2e
 
 .PHONY: test-redis
-test-redis: packages ## Run the conformance suite on all three shapes of Redis (5 minutes)
+test-redis: packages ## Run the Redis driver against real servers, all three shapes (5 minutes); not yet part of test
 	go test -count=1 -tags redis -timeout 20m ./activities/redis
 
 # The race detector needs cgo, so it compiles all anew: packages that link the Temporal server stay out of it.
