@@ -1,6 +1,7 @@
 package steps
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func await(ctx context.Context, look func(context.Context) (activities.Look, err
 		case err == nil && seen.Met:
 			return seen, nil
 		case err == nil:
-			why = errors.New(orElse(seen.Why, "the goal is not met yet"))
+			why = errors.New(cmp.Or(seen.Why, "the goal is not met yet"))
 		case ctx.Err() == nil && !retryable(err):
 			return activities.Look{}, err
 		case ctx.Err() == nil:
@@ -224,11 +225,4 @@ func beat[I, O any](f func(context.Context, I) (O, error)) func(context.Context,
 		}
 		return out, finish(ctx, err)
 	}
-}
-
-func orElse(text, fallback string) string {
-	if text == "" {
-		return fallback
-	}
-	return text
 }

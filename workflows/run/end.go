@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -101,11 +102,11 @@ func (r *Run) verdictOfDone() (journal.Verdict, string) {
 	}
 	switch {
 	case missed:
-		return journal.MissedObjective, orElse(summary, "done")
+		return journal.MissedObjective, cmp.Or(summary, "done")
 	case r.skips > 0:
-		return journal.PassedWithSkips, fmt.Sprintf("%d step(s) skipped; %s", r.skips, orElse(summary, "done"))
+		return journal.PassedWithSkips, fmt.Sprintf("%d step(s) skipped; %s", r.skips, cmp.Or(summary, "done"))
 	default:
-		return journal.Passed, orElse(summary, "done")
+		return journal.Passed, cmp.Or(summary, "done")
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -146,7 +147,7 @@ func (r *Run) checkDecision(d Decision) (*gate, string, error) {
 		return g, "", fmt.Errorf("unknown decision %q: it is approve or reject", d.Decision)
 	}
 	if d.PlanHash != g.PlanHash {
-		return g, "", fmt.Errorf("the decision is for plan %.12s, and the gate asks for plan %.12s: look at the plan again", orElse(d.PlanHash, "(none)"), g.PlanHash)
+		return g, "", fmt.Errorf("the decision is for plan %.12s, and the gate asks for plan %.12s: look at the plan again", cmp.Or(d.PlanHash, "(none)"), g.PlanHash)
 	}
 	if g.config.Reason && d.Reason == "" {
 		return g, "", fmt.Errorf("gate %s wants a reason", g.Name)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -21,7 +22,7 @@ const (
 )
 
 func (r *Run) trustOf(g runbooks.Gate) string {
-	return orElse(orElse(g.Trust, r.Document.Runbook.Trust), trustSigned)
+	return cmp.Or(cmp.Or(g.Trust, r.Document.Runbook.Trust), trustSigned)
 }
 
 // identify proves who sent a payload. It returns "signed:<fingerprint>", or "claimed" where the runbook accepts a bare payload.

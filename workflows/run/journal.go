@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -94,7 +95,7 @@ func (r *Run) show(ctx workflow.Context) {
 	}
 	b.WriteString("| step | state | what |\n|---|---|---|\n")
 	for _, st := range r.steps[max(0, len(r.steps)-tableRows):] {
-		what := orElse(st.Message, st.Title)
+		what := cmp.Or(st.Message, st.Title)
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", st.ID, st.State, cell.Replace(what))
 	}
 	if r.summary != "" {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -64,7 +65,7 @@ func Execute(ctx workflow.Context, operation string, in Input, body Body) (Resul
 		header: journal.Header{
 			WorkflowID: info.WorkflowExecution.ID, RunID: info.WorkflowExecution.RunID,
 			Operation: operation, Runbook: in.Runbook,
-			RequestedBy: orElse(in.RequestedBy, "unknown"), Channel: orElse(in.Channel, "temporal"),
+			RequestedBy: cmp.Or(in.RequestedBy, "unknown"), Channel: cmp.Or(in.Channel, "temporal"),
 		},
 	}
 	if err := r.answerQueries(ctx); err != nil {
@@ -178,11 +179,4 @@ func measureLine(m journal.Measure) string {
 		return m.System + ": not measured, no writer ran"
 	}
 	return fmt.Sprintf("%s: outage %d ms, %d acknowledged writes missing of %d", m.System, m.OutageMs, m.Missing, m.Acknowledged)
-}
-
-func orElse(text, fallback string) string {
-	if text == "" {
-		return fallback
-	}
-	return text
 }
