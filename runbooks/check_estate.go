@@ -24,6 +24,7 @@ func (d *document) checkEstate(e *Estate) {
 		d.checkSystem(e, name, owners)
 	}
 	d.checkPeople(e)
+	d.checkNotices(e)
 	d.checkObjectives("objectives", e.Objectives)
 }
 
@@ -149,10 +150,16 @@ func (d *document) checkPostgreSQLMember(path string, s System, m Member, shared
 }
 
 func (d *document) checkPeople(e *Estate) {
-	keys := map[string]string{}
+	keys, names := map[string]string{}, owners{}
 	for _, name := range sorted(e.People) {
 		p, path := e.People[name], join("people", name)
 		d.notEmpty(join(path, "roles"), len(p.Roles), "role: viewer, operator, approver or admin")
+		if at := join(path, "slack"); d.has(at) && !slackUser.MatchString(p.Slack) {
+			d.problem(at, "", "%s does not name a Slack user; expected team and user, such as T0123ABCD/U0456EFGH", shown(p.Slack))
+		}
+		d.unique(names, join(path, "slack"), "Slack user", p.Slack)
+		d.unique(names, join(path, "oidc"), "login", p.OIDC)
+		d.unique(names, join(path, "email"), "e-mail address", strings.ToLower(p.Email))
 		for i, key := range p.Keys {
 			at := item(join(path, "keys"), i)
 			if !d.has(at) {

@@ -4,13 +4,16 @@ package runbooks
 // Estate is everything one team operates, as its YAML file says it.
 // Secrets are never in it, only references to them (see Secret).
 type Estate struct {
-	Name       string            `yaml:"estate" json:"estate"`
-	Sites      map[string]Site   `yaml:"sites" json:"sites"`
-	Hosts      map[string]Host   `yaml:"hosts,omitempty" json:"hosts,omitempty"`
-	Systems    map[string]System `yaml:"systems" json:"systems"`
-	Routes     map[string]Route  `yaml:"routes,omitempty" json:"routes,omitempty"`
-	People     map[string]Person `yaml:"people,omitempty" json:"people,omitempty"`
-	Objectives Objectives        `yaml:"objectives,omitempty" json:"objectives,omitzero"`
+	Name       string              `yaml:"estate" json:"estate"`
+	Sites      map[string]Site     `yaml:"sites" json:"sites"`
+	Hosts      map[string]Host     `yaml:"hosts,omitempty" json:"hosts,omitempty"`
+	Systems    map[string]System   `yaml:"systems" json:"systems"`
+	Routes     map[string]Route    `yaml:"routes,omitempty" json:"routes,omitempty"`
+	People     map[string]Person   `yaml:"people,omitempty" json:"people,omitempty"`
+	Gateways   map[string]Gateway  `yaml:"gateways,omitempty" json:"gateways,omitempty"`
+	Notifiers  map[string]Notifier `yaml:"notifiers,omitempty" json:"notifiers,omitempty"`
+	Notices    []NoticeRule        `yaml:"notices,omitempty" json:"notices,omitempty"`
+	Objectives Objectives          `yaml:"objectives,omitempty" json:"objectives,omitzero"`
 }
 
 // Site is a place that can carry the estate: a region, a data centre, a cluster.
@@ -125,7 +128,8 @@ type Person struct {
 	Roles []string `yaml:"roles" json:"roles" jsonschema:"enum=viewer,enum=operator,enum=approver,enum=admin"`
 	Keys  []string `yaml:"keys,omitempty" json:"keys,omitempty"` // SSH public keys, authorized_keys format
 	Email string   `yaml:"email,omitempty" json:"email,omitempty"`
-	Slack string   `yaml:"slack,omitempty" json:"slack,omitempty"`
+	Slack string   `yaml:"slack,omitempty" json:"slack,omitempty"` // team and user: T0123ABCD/U0456EFGH
+	OIDC  string   `yaml:"oidc,omitempty" json:"oidc,omitempty"`   // issuer and subject: https://login.example.org#1234; else the verified e-mail address counts
 }
 
 // Objectives are what a run is measured against. A zero pointer means: nothing was promised.

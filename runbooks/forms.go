@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/robfig/cron/v3"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/musterhq/muster/internal/sshsig"
 )
 
 // What ends up in the words of a command or of HAProxy's runtime API is held to these, whatever the driver does.
@@ -61,6 +65,9 @@ func fingerprint(line string) (string, error) {
 	if _, isCertificate := key.(*ssh.Certificate); isCertificate {
 		return "", errors.New("this is an SSH certificate; expected a plain public key")
 	}
+	if err := sshsig.CheckKey(key); err != nil {
+		return "", err
+	}
 	return ssh.FingerprintSHA256(key), nil
 }
 
@@ -86,6 +93,31 @@ func validZone(name string) error {
 	}
 	if _, err := time.LoadLocation(name); err != nil {
 		return fmt.Errorf("unknown time zone %s; expected UTC or a name such as Europe/Berlin", shown(name))
+	}
+	return nil
+}
+
+var (
+	slackChannel = regexp.MustCompile(`^[CGD][A-Z0-9]{8,20}$`)
+	slackUser    = regexp.MustCompile(`^[TE][A-Z0-9]{8,20}/[UW][A-Z0-9]{8,20}$`)
+)
+
+// validURL takes https, and http on this machine only: notices and decisions do not travel in the clear.
+func validURL(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return errors.New("not a URL; expected one such as https://hooks.example.org/muster, without user and password")
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return errors.New("expected a URL with https; http is for this machine only")
+}
+
+func validEmail(address string) error {
+	parsed, err := mail.ParseAddress(address)
+	if err != nil || strings.ContainsAny(address, "\r\n") || !strings.Contains(parsed.Address, "@") {
+		return errors.New("not an e-mail address; expected one such as oncall@example.org")
 	}
 	return nil
 }

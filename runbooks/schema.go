@@ -75,6 +75,8 @@ func restrict(name string, s *jsonschema.Schema) {
 		s.AllOf = []*jsonschema.Schema{needs("shape", "sentinel", "sentinels", "master_name")}
 	case "Route":
 		s.AllOf = []*jsonschema.Schema{needs("kind", "haproxy", "haproxy")}
+	case "Notifier":
+		s.AllOf = []*jsonschema.Schema{needs("kind", "slack", "slack"), needs("kind", "pagerduty", "pagerduty"), needs("kind", "email", "email"), needs("kind", "webhook", "webhook")}
 	case "Runbook":
 		property("runbook").Pattern = documentName.String()
 		names := make([]any, len(gateNames))

@@ -120,14 +120,17 @@ func (f Fixture) observe(t testing.TB) activities.SystemState {
 	return state
 }
 
-// settled waits until the standby follows with no lag.
-func (f Fixture) settled(t testing.TB) {
+// settled waits until the standby follows with no lag, and returns what was seen then: a moment later the server may have
+// written something of its own.
+func (f Fixture) settled(t testing.TB) activities.SystemState {
 	t.Helper()
+	var state activities.SystemState
 	require.Eventually(t, func() bool {
-		state := f.observe(t)
+		state = f.observe(t)
 		return state.Members[f.From].AcceptsWrites && state.Members[f.To].Role == activities.RoleStandby &&
 			state.Members[f.To].Following != "" && state.Members[f.To].LagBytes == 0
 	}, limit, 5*time.Millisecond)
+	return state
 }
 
 // refused are the codes of findings that refuse a move.

@@ -41,7 +41,7 @@ func Sign(signer ssh.Signer, namespace string, message []byte) (string, error) {
 		return "", errors.New("sign: the namespace is empty")
 	}
 	key := signer.PublicKey()
-	if err := checkKey(key); err != nil {
+	if err := CheckKey(key); err != nil {
 		return "", fmt.Errorf("sign with %s: %w", ssh.FingerprintSHA256(key), err)
 	}
 	signed, err := signedData(namespace, "", hashSHA512, message)
@@ -93,7 +93,7 @@ func Verify(armored, namespace string, message []byte, allowed []ssh.PublicKey) 
 		return "", err
 	}
 	fingerprint := ssh.FingerprintSHA256(key)
-	if err := checkKey(key); err != nil {
+	if err := CheckKey(key); err != nil {
 		return "", fmt.Errorf("signature by %s: %w", fingerprint, err)
 	}
 	var sig ssh.Signature
@@ -119,7 +119,7 @@ func ParseKeys(lines []string) ([]ssh.PublicKey, error) {
 	for i, line := range lines {
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		if err == nil {
-			err = checkKey(key)
+			err = CheckKey(key)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("public key %d (%.40q): %w", i+1, line, err)
@@ -140,7 +140,8 @@ func find(wire []byte, allowed []ssh.PublicKey) (ssh.PublicKey, error) {
 	return nil, fmt.Errorf("signature was made with SHA256:%s, which is none of the %d allowed keys", fingerprintText(sum[:]), len(allowed))
 }
 
-func checkKey(key ssh.PublicKey) error {
+// CheckKey refuses keys that signatures are not accepted of: unknown kinds, and RSA of less than 2048 bits.
+func CheckKey(key ssh.PublicKey) error {
 	switch key.Type() {
 	case ssh.KeyAlgoED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKED25519, ssh.KeyAlgoSKECDSA256:
 		return nil

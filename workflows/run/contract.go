@@ -70,6 +70,8 @@ type Decision struct {
 	Approver  string    `json:"approver"`  // name in the estate's people
 	Reason    string    `json:"reason,omitempty"`
 	Channel   string    `json:"channel,omitempty"`
+	Gateway   string    `json:"gateway,omitempty"` // in the estate's gateways: who vouches, and whose signature this is
+	Vouched   string    `json:"vouched,omitempty"` // what the gateway vouches for: slack:T0123/U0456, oidc:<issuer>#<subject>, email:<address>
 	Time      time.Time `json:"time,omitzero"`
 	Nonce     string    `json:"nonce,omitempty"`
 	Signature string    `json:"signature,omitempty"` // SSHSIG, armored, namespace "muster"
@@ -83,6 +85,8 @@ type Intervention struct {
 	Author    string            `json:"author"`
 	Reason    string            `json:"reason,omitempty"`
 	Channel   string            `json:"channel,omitempty"`
+	Gateway   string            `json:"gateway,omitempty"` // as a decision's
+	Vouched   string            `json:"vouched,omitempty"`
 	Time      time.Time         `json:"time,omitzero"`
 	Nonce     string            `json:"nonce,omitempty"`
 	Signature string            `json:"signature,omitempty"`

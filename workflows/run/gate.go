@@ -152,7 +152,7 @@ func (r *Run) checkDecision(d Decision) (*gate, string, error) {
 	if g.config.Reason && d.Reason == "" {
 		return g, "", fmt.Errorf("gate %s wants a reason", g.Name)
 	}
-	identity, err := r.identify(d.Approver, d.Signature, d.Nonce, d.SigningText(r.header.WorkflowID, r.header.RunID), g.Trust, "approver")
+	identity, err := r.identify(r.senderOfDecision(d), g.Trust, MayDecide)
 	if err != nil {
 		return g, "", err
 	}

@@ -68,7 +68,7 @@ func (r *Run) settle(ctx workflow.Context) {
 
 // intervene is where retry, skip, abort, pause and resume arrive, by update or signal.
 func (r *Run) intervene(ctx workflow.Context, v Intervention) Answer {
-	identity, err := r.identify(v.Author, v.Signature, v.Nonce, v.SigningText(r.header.WorkflowID, r.header.RunID), r.Document.Runbook.Trust, "operator")
+	identity, err := r.identify(r.senderOfIntervention(v), r.Document.Runbook.Trust, MayIntervene)
 	if err == nil {
 		err = r.checkIntervention(v)
 	}

@@ -24,6 +24,7 @@ import (
 //	nonce "b1946ac9"
 //
 // A time is in UTC, without trailing zeros; a field that is not set is "". The last line ends with a newline.
+// Where a gateway vouches for somebody, two lines follow the channel's: gateway and vouched.
 func (d Decision) SigningText(workflowID, runID string) []byte {
 	var t signingText
 	t.line("muster decision v1")
@@ -35,6 +36,7 @@ func (d Decision) SigningText(workflowID, runID string) []byte {
 	t.field("approver", d.Approver)
 	t.field("reason", d.Reason)
 	t.field("channel", d.Channel)
+	t.voucher(d.Gateway, d.Vouched)
 	t.field("time", signingTime(d.Time))
 	t.field("nonce", d.Nonce)
 	return []byte(t.String())
@@ -61,6 +63,7 @@ func (i Intervention) SigningText(workflowID, runID string) []byte {
 	t.field("author", i.Author)
 	t.field("reason", i.Reason)
 	t.field("channel", i.Channel)
+	t.voucher(i.Gateway, i.Vouched)
 	t.field("time", signingTime(i.Time))
 	t.field("nonce", i.Nonce)
 	return []byte(t.String())
@@ -76,6 +79,13 @@ func (t *signingText) field(name string, values ...string) {
 		t.WriteString(" " + jsonString(value))
 	}
 	t.WriteString("\n")
+}
+
+func (t *signingText) voucher(gateway, vouched string) {
+	if gateway != "" || vouched != "" {
+		t.field("gateway", gateway)
+		t.field("vouched", vouched)
+	}
 }
 
 // jsonString is not encoding/json: that also escapes <, >, & and line separators, which nobody types by hand.

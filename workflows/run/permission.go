@@ -1,0 +1,26 @@
+package run
+
+import "slices"
+
+// Permission is something that people may do with a run.
+type Permission string
+
+// What people may do.
+const (
+	MayLook      Permission = "look"
+	MayStart     Permission = "start"
+	MayIntervene Permission = "intervene"
+	MayDecide    Permission = "decide"
+)
+
+// Permissions says which roles may do what. A gate may ask for more than this: see runbooks.Gate.
+var Permissions = map[Permission][]string{
+	MayLook:      {"viewer", "operator", "approver", "admin"},
+	MayStart:     {"operator", "admin"},
+	MayIntervene: {"operator", "admin"},
+	MayDecide:    {"approver", "admin"},
+}
+
+func (p Permission) to(roles []string) bool {
+	return slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(Permissions[p], role) })
+}
