@@ -47,7 +47,7 @@ test: packages build ## Run every test, against real servers; ARGS='-run X' and 
 .PHONY: soak
 soak: packages build ## Kill, abort and break everywhere, for an hour or so; KILLS=50, SEED=n
 	MUSTER_BIN=$(CURDIR)/bin MUSTER_KILLS=$(or $(KILLS),50) MUSTER_SEED=$(SEED) go test -v -count=1 -timeout 3h \
-		-run 'TestKillAnywhere|TestOneWriterIsChecked|TestHostileWorld|TestSSHDrops|TestOperators|TestLocks' ./deploy/e2e
+		-run 'TestKillAnywhere|TestKillApart|TestOneWriterIsChecked|TestHostileWorld|TestClockJumps|TestDiskFull|TestSSHDrops|TestOperators|TestLocks' ./deploy/e2e
 
 .PHONY: test-redis
 test-redis: packages ## Run the Redis driver against real servers, all three shapes (5 minutes); not yet part of test

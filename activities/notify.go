@@ -16,15 +16,16 @@ type Event string
 
 // Events that people are told of.
 const (
-	EventGateOpened   Event = "gate-opened"
-	EventGateReminded Event = "gate-reminded" // half of the time to the deadline is over
-	EventGateDecided  Event = "gate-decided"  // a decision counted, and the gate wants more
-	EventGateClosed   Event = "gate-closed"   // approved, rejected or canceled
-	EventGateExpired  Event = "gate-expired"
-	EventHeld         Event = "held"     // a step's retries are spent, or somebody paused the run
-	EventReleased     Event = "released" // what was held goes on
-	EventProgress     Event = "progress" // a step ended
-	EventFinished     Event = "finished" // with a verdict
+	EventGateOpened    Event = "gate-opened"
+	EventGateReminded  Event = "gate-reminded" // half of the time to the deadline is over
+	EventGateDecided   Event = "gate-decided"  // a decision counted, and the gate wants more
+	EventGateClosed    Event = "gate-closed"   // approved, rejected or canceled
+	EventGateExpired   Event = "gate-expired"
+	EventGateEscalated Event = "gate-escalated" // nobody decided in time: other people are asked now
+	EventHeld          Event = "held"           // a step's retries are spent, or somebody paused the run
+	EventReleased      Event = "released"       // what was held goes on
+	EventProgress      Event = "progress"       // a step ended
+	EventFinished      Event = "finished"       // with a verdict
 )
 
 // Notice is one message to people. The same notice may be sent more than once and must arrive once.

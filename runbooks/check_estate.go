@@ -24,6 +24,7 @@ func (d *document) checkEstate(e *Estate) {
 		d.checkSystem(e, name, owners)
 	}
 	d.checkPeople(e)
+	d.checkGateways(e)
 	d.checkNotices(e)
 	d.checkObjectives("objectives", e.Objectives)
 }

@@ -1,15 +1,6 @@
 package runbooks
 
 func (d *document) checkNotices(e *Estate) {
-	for _, name := range sorted(e.Gateways) {
-		g, path := e.Gateways[name], join("gateways", name)
-		if at := join(path, "key"); d.has(at) {
-			if _, err := fingerprint(g.Key); err != nil {
-				d.problem(at, "", "%s", err)
-			}
-		}
-		d.check(join(path, "url"), validURL, g.URL)
-	}
 	for _, name := range sorted(e.Notifiers) {
 		d.checkNotifier(join("notifiers", name), e.Notifiers[name])
 	}

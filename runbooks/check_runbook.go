@@ -17,6 +17,14 @@ func (d *document) checkRunbook(r *Runbook, e *Estate, sound bool) {
 		d.notEmpty("watch.systems", len(r.Watch.Systems), "system")
 		d.checkSystems("watch.systems", r.Watch.Systems, e, map[string]string{})
 	}
+	if w := r.Window; w != nil {
+		d.check("window.cron", validCron, w.Cron)
+		d.check("window.time_zone", validZone, w.TimeZone)
+		d.atLeast("window.for", w.For, time.Minute)
+		if r.Operation == "watch" {
+			d.problem("window", "remove it", "operation watch opens no gate, and waits for no window")
+		}
+	}
 	d.checkGates(r, e, sound)
 	d.checkObjectives("objectives", r.Objectives)
 	d.atLeast("writer.every", r.Writer.Every, time.Millisecond)
@@ -112,6 +120,16 @@ func (d *document) checkGates(r *Runbook, e *Estate, sound bool) {
 			d.problem(join(path, "count"), "", "expected at least 1 approver; only gate approve can be left out, by skip: true")
 		}
 		d.atLeast(join(path, "deadline"), g.Deadline, time.Second)
+		if g.Remind != 0 && g.Remind.D() >= g.Deadline.Or(time.Hour) {
+			d.problem(join(path, "remind"), "write a shorter one", "people would be reminded after the deadline of %s", g.Deadline.Or(time.Hour))
+		}
+		if more := g.Escalate; more != nil {
+			at := join(path, "escalate")
+			d.atLeast(join(at, "deadline"), more.Deadline, time.Second)
+			if e != nil {
+				d.checkEscalation(at, *more, e)
+			}
+		}
 		if e != nil {
 			d.checkNamedApprovers(path, g, e)
 		}
@@ -121,6 +139,15 @@ func (d *document) checkGates(r *Runbook, e *Estate, sound bool) {
 	}
 	for _, name := range gateNames {
 		d.checkEnough(r, name, e)
+	}
+}
+
+func (d *document) checkEscalation(path string, more Escalation, e *Estate) {
+	d.checkNamedApprovers(path, Gate{Approvers: more.Approvers}, e)
+	for i, name := range more.To {
+		if _, known := e.Notifiers[name]; !known {
+			d.unknown(item(join(path, "to"), i), "notifier", name, sorted(e.Notifiers))
+		}
 	}
 }
 
@@ -166,7 +193,7 @@ func (d *document) checkEnough(r *Runbook, name string, e *Estate) {
 	people := g.Who(e.People)
 	able := people
 	if trust == "signed" {
-		able = slices.DeleteFunc(slices.Clone(people), func(name string) bool { return len(e.People[name].Keys) == 0 })
+		able = slices.DeleteFunc(slices.Clone(people), func(name string) bool { return !e.provable(e.People[name]) })
 	}
 	need := max(g.Count, 1)
 	switch {
@@ -180,6 +207,11 @@ func (d *document) checkEnough(r *Runbook, name string, e *Estate) {
 		d.problem(path, "give more people the role approver in the estate, or lower count",
 			"gate %s wants %d approval(s), and %d people may give them: %s", name, need, len(people), listed(people))
 	}
+}
+
+// provable says whether p can prove who decides: by an SSH key, or by a gateway's word.
+func (e Estate) provable(p Person) bool {
+	return len(p.Keys) > 0 || len(e.Gateways) > 0 && (p.Slack != "" || p.OIDC != "" || p.Email != "")
 }
 
 func listed(words []string) string {

@@ -33,9 +33,46 @@ var keyHelp = map[string]map[string]string{
 		"members":    "The system at each site, by the site's name",
 		"objectives": "What a move of this system is measured against",
 	},
+	"Escalation": {
+		"approvers": "Names of people who may answer then, besides the gate's",
+		"roles":     "Roles whose people may answer then, besides the gate's",
+		"to":        "Notifiers that are told, besides those of the estate's notices",
+		"deadline":  "How long they have. What is not approved by then is rejected",
+	},
+	"Window": {
+		"cron":      "When it opens. Five fields: minute hour day month weekday",
+		"for":       "How long it stays open; at least 1m",
+		"time_zone": "The zone that the fields are read in, such as Europe/Berlin; default UTC",
+	},
 	"Gateway": {
-		"key": "The SSH public key that it signs with, one line as in a .pub file",
-		"url": "Where people reach its pages: notices link there",
+		"key":   "The SSH public key that it signs with, one line as in a .pub file",
+		"url":   "Where people reach its pages: notices link there",
+		"serve": "How a worker that is started with --gateway NAME serves it. In one estate only, where several take its word",
+	},
+	"GatewayServer": {
+		"listen":          "host:port. Another address than loopback needs a certificate",
+		"certificate":     "Absolute path of the certificate and its chain, PEM",
+		"certificate_key": "Absolute path of its key, PEM",
+		"sign_with":       "Absolute path of the SSH private key whose public half is key; no passphrase",
+		"oidc":            "Who signs people in to the pages",
+		"slack":           "How clicks come in from Slack",
+		"pagerduty":       "Which runbooks PagerDuty's incidents start",
+	},
+	"GatewayOIDC": {
+		"issuer":        "URL of the OpenID Connect issuer",
+		"client_id":     "The gateway's client ID there",
+		"client_secret": "Its secret, by reference",
+	},
+	"GatewaySlack": {
+		"token":          "The bot's token, by reference. Scopes: chat:write, users:read",
+		"signing_secret": "Clicks by HTTP, at /slack: the app's signing secret, by reference",
+		"app_token":      "Clicks by Socket Mode: the app-level token, by reference. Scope: connections:write",
+		"teams":          "IDs of the workspaces whose clicks count",
+		"api":            "URL of the Web API; default Slack's own",
+	},
+	"GatewayPagerDuty": {
+		"secret":   "The webhook subscription's secret, by reference. Its URL is the gateway's, at /pagerduty",
+		"services": "The runbook that an incident of a service starts, by the service's ID; it waits at its gate",
 	},
 	"Notifier": {
 		"kind":      "slack, pagerduty, email or webhook",
@@ -141,6 +178,7 @@ var keyHelp = map[string]map[string]string{
 		"max_lag":       "Replication lag above which preflight refuses, in time",
 	},
 	"Runbook": {
+		"window":      "When an approved run may go on: approve now, run in the window",
 		"runbook":     "The runbook's name: what muster run takes",
 		"description": "One line for people",
 		"operation":   "failover or watch. The key of the same name has its parameters",
@@ -166,6 +204,8 @@ var keyHelp = map[string]map[string]string{
 		"for":     "How long; default until somebody stops it",
 	},
 	"Gate": {
+		"remind":          "When those who may answer are reminded, counted from the gate's opening; default half of the deadline. Reminders go to the notifiers of the estate",
+		"escalate":        "What happens at the deadline instead of rejection: other people are asked, once",
 		"approvers":       "Names of people who may answer. Each needs the role approver or admin",
 		"roles":           "Roles whose people may answer, besides approvers. Neither set: every approver and admin",
 		"count":           "How many different people must approve; default 1",

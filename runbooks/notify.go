@@ -1,6 +1,9 @@
 package runbooks
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Severity says how much a notice matters; the estate's notices route by it.
 type Severity string
@@ -57,14 +60,8 @@ type WebhookNotifier struct {
 // NoticeRule sends notices to notifiers. A notice goes to every notifier that a rule names for it, once.
 type NoticeRule struct {
 	Severities []Severity `yaml:"severities,omitempty" json:"severities,omitempty" jsonschema:"enum=critical,enum=warning,enum=info"` // none: all
-	Events     []string   `yaml:"events,omitempty" json:"events,omitempty" jsonschema:"enum=gate-opened,enum=gate-reminded,enum=gate-decided,enum=gate-closed,enum=gate-expired,enum=held,enum=released,enum=progress,enum=finished"`
+	Events     []string   `yaml:"events,omitempty" json:"events,omitempty" jsonschema:"enum=gate-opened,enum=gate-reminded,enum=gate-decided,enum=gate-closed,enum=gate-expired,enum=gate-escalated,enum=held,enum=released,enum=progress,enum=finished"`
 	To         []string   `yaml:"to" json:"to"` // names of notifiers
-}
-
-// Gateway is a gateway whose word the estate takes for who somebody is (Slack's click, a login). It signs with its key.
-type Gateway struct {
-	Key string `yaml:"key" json:"key"`                     // SSH public key, authorized_keys format
-	URL string `yaml:"url,omitempty" json:"url,omitempty"` // where people reach its pages
 }
 
 // GoesBy says whether a channel's own name for somebody is p's: "slack:T0123ABCD/U0456EFGH", "oidc:<issuer>#<subject>",
@@ -80,4 +77,21 @@ func (p Person) GoesBy(name string) bool {
 		return p.Email != "" && strings.EqualFold(who, p.Email)
 	}
 	return false
+}
+
+// NotifiersFor lists, in the order of the rules, the notifiers that are told of an event of some severity.
+func (e Estate) NotifiersFor(event string, severity Severity) []string {
+	var names []string
+	for _, rule := range e.Notices {
+		wanted := slices.Contains(rule.Events, event) || len(rule.Events) == 0 && event != "progress"
+		if !wanted || len(rule.Severities) > 0 && !slices.Contains(rule.Severities, severity) {
+			continue
+		}
+		for _, name := range rule.To {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }

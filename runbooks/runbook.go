@@ -12,6 +12,7 @@ type Runbook struct {
 	Objectives  Objectives      `yaml:"objectives,omitempty" json:"objectives,omitzero"`
 	Writer      Writer          `yaml:"writer,omitempty" json:"writer,omitzero"`
 	Schedule    *Schedule       `yaml:"schedule,omitempty" json:"schedule,omitempty"`
+	Window      *Window         `yaml:"window,omitempty" json:"window,omitempty"`
 	// Trust says which interventions and decisions need no signature: "" or "signed", and "unsigned".
 	Trust string `yaml:"trust,omitempty" json:"trust,omitempty" jsonschema:"enum=signed,enum=unsigned"`
 }
@@ -53,8 +54,27 @@ type Gate struct {
 	Reason    bool     `yaml:"reason_required,omitempty" json:"reason_required,omitempty"`
 	// Trust is signed (default), or unsigned: a bare payload counts and evidence calls its approver "claimed".
 	Trust string `yaml:"trust,omitempty" json:"trust,omitempty" jsonschema:"enum=signed,enum=unsigned"`
+	// Remind is when those who may answer are reminded, after the gate was opened; default half of the deadline.
+	Remind Duration `yaml:"remind,omitempty" json:"remind,omitzero"`
+	// Escalate is what happens at the deadline instead of rejection.
+	Escalate *Escalation `yaml:"escalate,omitempty" json:"escalate,omitempty"`
 	// Skip leaves the gate out; only where the runbook's author says so. Never for data-loss and no-fence-proof.
 	Skip bool `yaml:"skip,omitempty" json:"skip,omitempty"`
+}
+
+// Escalation asks more people, once, when nobody decided in time.
+type Escalation struct {
+	Approvers []string `yaml:"approvers,omitempty" json:"approvers,omitempty"` // besides the gate's
+	Roles     []string `yaml:"roles,omitempty" json:"roles,omitempty" jsonschema:"enum=viewer,enum=operator,enum=approver,enum=admin"`
+	To        []string `yaml:"to,omitempty" json:"to,omitempty"` // notifiers, besides what the estate's notices say
+	Deadline  Duration `yaml:"deadline" json:"deadline"`         // from then on; after it the gate is rejected
+}
+
+// Window is when a run may go on after its gate: "approve now, run in the window".
+type Window struct {
+	Cron     string   `yaml:"cron" json:"cron"` // when it opens
+	For      Duration `yaml:"for" json:"for"`   // how long it stays open
+	TimeZone string   `yaml:"time_zone,omitempty" json:"time_zone,omitempty"`
 }
 
 // Writer sets the numbered writer that measures through the route.

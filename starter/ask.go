@@ -58,17 +58,16 @@ func (e *engine) plan(ctx context.Context, x execution) (journal.Plan, error) {
 
 // journal returns the entries after a number, all of them.
 func (e *engine) journal(ctx context.Context, x execution, after int) ([]journal.Entry, error) {
-	const page = 200
 	var all []journal.Entry
 	for {
 		var entries []journal.Entry
-		if err := e.query(ctx, x, run.QueryJournal, &entries, run.JournalPage{After: after, Limit: page}); err != nil {
+		if err := e.query(ctx, x, run.QueryJournal, &entries, run.JournalPage{After: after}); err != nil {
 			return nil, err
 		}
-		all = append(all, entries...)
-		if len(entries) < page {
+		if len(entries) == 0 { // a page is as long as its bytes allow: only an empty one is the last
 			return all, nil
 		}
+		all = append(all, entries...)
 		after = entries[len(entries)-1].Seq
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/musterhq/muster/workflows"
 	"github.com/musterhq/muster/workflows/run"
 )
 
@@ -68,13 +69,19 @@ func (e *engine) each(ctx context.Context, query string, f func(listed) bool) er
 	}
 }
 
+// kernels are the workflow types that are no runs.
+var kernels = map[string]bool{workflows.LockName: true, run.NoticesName: true}
+
 // toListed reads what the listing tells; false for workflows that are no runs, such as locks.
 func toListed(info *workflow.WorkflowExecutionInfo) (listed, bool) {
 	l := listed{execution: execution{info.GetExecution().GetWorkflowId(), info.GetExecution().GetRunId()}, Started: info.GetStartTime().AsTime()}
 	operation, estate, named := strings.Cut(l.WorkflowID, ":")
+	if kernels[info.GetType().GetName()] {
+		return l, false
+	}
 	l.Operation = attribute(info, run.AttributeOperation)
 	if l.Operation == "" {
-		if info.GetType().GetName() == "Lock" || !named {
+		if !named {
 			return l, false
 		}
 		l.Operation, l.Estate = operation, estate // the attributes are missing: the ID says it too

@@ -122,7 +122,7 @@ the engine of the muster-worker on this machine, as its engine.json in $MUSTER_S
 	}{
 		{"write", "Write runbooks", []*cobra.Command{newValidate(a), newSchema(a)}},
 		{"run", "Run them", []*cobra.Command{newPlan(a), newRun(a), newSchedule(a)}},
-		{"see", "See what they do", []*cobra.Command{newList(a), newShow(a), newWatch(a), newReport(a)}},
+		{"see", "See what they do", []*cobra.Command{newList(a), newInbox(a), newShow(a), newWatch(a), newReport(a), newAudit(a)}},
 		{"decide", "Decide and intervene", append(newDecisions(a), newInterventions(a)...)},
 		{"try", "Try it", []*cobra.Command{newDemo(a), newSandbox(a)}},
 	}

@@ -16,6 +16,8 @@ import (
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), workerName)
+	syscall.ForkLock.RLock() // a process forked now would have it open for writing, and it could not be run
+	defer syscall.ForkLock.RUnlock()
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755)) //nolint:gosec // it must be executable
 	return path
 }
@@ -52,14 +54,12 @@ func TestCleanEnv(t *testing.T) {
 func TestStopWorkersInAFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	// A script's interpreter would be argv[0]: copies of sleep under the worker's name stand for writers.
+	// A script's interpreter would be argv[0]: sleep under the worker's name stands for writers.
 	sleep, err := exec.LookPath("sleep")
-	require.NoError(t, err)
-	binary, err := os.ReadFile(sleep)
 	require.NoError(t, err)
 	start := func(folder string) *exec.Cmd {
 		path := filepath.Join(folder, workerName)
-		require.NoError(t, os.WriteFile(path, binary, 0o755)) //nolint:gosec // it must be executable
+		require.NoError(t, os.Symlink(sleep, path)) // a copy could not be run while a process that another test forks still has it open
 		cmd := exec.Command(path, "600")
 		require.NoError(t, cmd.Start())
 		return cmd

@@ -208,6 +208,11 @@ func (a *app) entryLine(e journal.Entry) string {
 	switch e.Kind {
 	case journal.StepStarted, journal.UndoAdded:
 		return ""
+	case journal.Notified:
+		if e.Outcome != journal.Failed {
+			return ""
+		}
+		text = fmt.Sprintf("%s: %s: %s", e.Channel, e.Title, e.Message)
 	case journal.StepEnded:
 		text = fmt.Sprintf("%s in %s", e.Outcome, round(time.Duration(e.TookMs)*time.Millisecond))
 		if e.Attempts > 1 {

@@ -21,6 +21,7 @@ type Config struct {
 	UIPort   int    // the engine's Web UI port; 0 takes a free one, -1 runs none
 	Address  string // a Temporal cluster's host:port; overrides environment and profile
 	Profile  string // envconfig profile
+	Gateway  string // which of the estates' gateways to serve; empty: none
 }
 
 // DefaultPort and DefaultUIPort are Temporal's own, so that its CLI finds the engine without a word.

@@ -12,15 +12,21 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/activities/email"
 	"github.com/musterhq/muster/activities/evidence"
 	"github.com/musterhq/muster/activities/haproxy"
 	"github.com/musterhq/muster/activities/host"
+	"github.com/musterhq/muster/activities/pagerduty"
 	"github.com/musterhq/muster/activities/postgres"
 	"github.com/musterhq/muster/activities/probe"
 	"github.com/musterhq/muster/activities/redis"
+	"github.com/musterhq/muster/activities/slack"
 	"github.com/musterhq/muster/activities/steps"
+	"github.com/musterhq/muster/activities/webhook"
 	"github.com/musterhq/muster/activities/writer"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/internal/local"
@@ -54,6 +60,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(local.Engin
 		at.UI = server.UIAddress()
 	}
 	options.Logger = sdklog.NewStructuredLogger(log)
+	options.ConnectionOptions.DialOptions = append(options.ConnectionOptions.DialOptions, reconnect)
 	temporal, err := client.DialContext(ctx, options)
 	if err != nil {
 		return fmt.Errorf("connect to Temporal at %s: %w (next: check TEMPORAL_ADDRESS, TLS and the API key; without them the worker starts Temporal itself)", options.HostPort, err)
@@ -72,6 +79,12 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(local.Engin
 		return fmt.Errorf("start polling %s: %w", run.TaskQueue, err)
 	}
 	defer w.Stop()
+	door, err := c.openGateway(ctx, temporal, at.Namespace, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, door.stop()) }()
+	at.Gateway = door.url()
 	if !configured {
 		if err := local.Write(c.State, at); err != nil {
 			return err
@@ -84,8 +97,14 @@ func Run(ctx context.Context, c Config, log *slog.Logger, ready func(local.Engin
 		return nil
 	case err := <-failed:
 		return fmt.Errorf("the engine failed: %w", err)
+	case err := <-door.failed():
+		return fmt.Errorf("gateway %s failed: %w", c.Gateway, err)
 	}
 }
+
+// reconnect tries at once and often where Temporal is away: the default waits one second, then more, while clients are cut off.
+var reconnect = grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second,
+	Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.3, Jitter: 0.2, MaxDelay: time.Second}})
 
 func orDefault(namespace string) string {
 	if namespace == "" {
@@ -117,7 +136,10 @@ func (c Config) steps(temporal client.Client, attributes bool) (*steps.Steps, fu
 	s := &steps.Steps{
 		Systems: map[string]activities.System{"postgresql": databases, "redis": caches},
 		Routes:  map[string]activities.Route{"haproxy": haproxy.Driver{}},
-		Runs:    runs{client: temporal},
+		Notifiers: map[string]activities.Notifier{
+			"slack": &slack.Notifier{}, "pagerduty": pagerduty.New(), "email": email.New(), "webhook": webhook.New(),
+		},
+		Runs: runs{client: temporal},
 		Load: func(in activities.LoadRunbookInput) (activities.LoadRunbookResult, error) {
 			resolved, err := c.load(in)
 			return activities.LoadRunbookResult{Resolved: resolved, SearchAttributes: attributes}, err

@@ -26,6 +26,7 @@ func Registry() []Entry {
 	return []Entry{
 		{Name: failover.Name, Operation: failover.Operation, Func: failover.Failover, Versioning: workflow.VersioningBehaviorPinned},
 		{Name: watch.Name, Operation: watch.Operation, Func: watch.Watch, Versioning: workflow.VersioningBehaviorPinned},
+		{Name: run.NoticesName, Func: run.Notices, Versioning: workflow.VersioningBehaviorAutoUpgrade},
 		{Name: LockName, Func: run.Lock, Versioning: workflow.VersioningBehaviorAutoUpgrade},
 	}
 }

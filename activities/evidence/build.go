@@ -80,6 +80,17 @@ func (r *reader) read(e journal.Entry) {
 		ev.Undos = append(ev.Undos, Undo{Note: note(e)})
 	case journal.NoReturn:
 		ev.NoReturn = append(ev.NoReturn, note(e))
+	case journal.Notified:
+		if e.Outcome == journal.Failed {
+			n := note(e)
+			n.Title = e.Channel + ": " + e.Title
+			ev.Undelivered = append(ev.Undelivered, n)
+		}
+	case journal.Escalated:
+		if g := r.gate(e); g != nil {
+			g.Deadline = e.Deadline
+		}
+		ev.Notices = append(ev.Notices, note(e))
 	case journal.Noted:
 		ev.Notices = append(ev.Notices, note(e))
 	case journal.Measured:

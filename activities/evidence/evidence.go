@@ -32,14 +32,16 @@ type Evidence struct {
 	Steps        []Step        `json:"steps,omitempty"` // in order of start
 	Gates        []Gate        `json:"gates,omitempty"` // in order of opening; a gate that was asked again is there again
 	// Refused are decisions and interventions that changed nothing.
-	Refused       []Act           `json:"refused,omitempty"`
-	Interventions []Act           `json:"interventions,omitempty"`
-	Holds         []Hold          `json:"holds,omitempty"`
-	Undos         []Undo          `json:"undos,omitempty"` // in order of registration
-	NoReturn      []Note          `json:"no_return,omitempty"`
-	Notices       []Note          `json:"notices,omitempty"`
-	Journal       []journal.Entry `json:"journal"`
-	Digest        string          `json:"digest"` // last hash of the journal's chain
+	Refused       []Act  `json:"refused,omitempty"`
+	Interventions []Act  `json:"interventions,omitempty"`
+	Holds         []Hold `json:"holds,omitempty"`
+	Undos         []Undo `json:"undos,omitempty"` // in order of registration
+	NoReturn      []Note `json:"no_return,omitempty"`
+	Notices       []Note `json:"notices,omitempty"`
+	// Undelivered are notices that had not arrived at a notifier when the journal says so; Title names it.
+	Undelivered []Note          `json:"undelivered,omitempty"`
+	Journal     []journal.Entry `json:"journal"`
+	Digest      string          `json:"digest"` // last hash of the journal's chain
 }
 
 // Result says whether a criterion holds.

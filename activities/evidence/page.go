@@ -195,6 +195,7 @@ func (v *view) limit() {
 	v.Holds = keep(v.Left, "holds", v.Holds, mostRows)
 	v.Undos = keep(v.Left, "undos", v.Undos, mostRows)
 	v.Notices = keep(v.Left, "notices", v.Notices, mostRows)
+	v.Undelivered = keep(v.Left, "undelivered", v.Undelivered, mostRows)
 	if v.Plan != nil {
 		p := *v.Plan
 		p.Steps = keep(v.Left, "plan", p.Steps, mostRows)

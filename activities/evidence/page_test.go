@@ -137,14 +137,6 @@ func TestAxisBreaksLongWaits(t *testing.T) {
 	}
 }
 
-func TestWriteOf500StepsIsFast(t *testing.T) {
-	entries := many(t, 72) // 504 steps
-	began := time.Now()
-	_, err := Write(t.TempDir(), entries)
-	require.NoError(t, err)
-	require.Less(t, time.Since(began), 2*time.Second)
-}
-
 func BenchmarkWrite500Steps(b *testing.B) {
 	entries := many(b, 72)
 	for b.Loop() {

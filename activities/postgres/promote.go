@@ -36,7 +36,7 @@ func (c *catchingUp) look(ctx context.Context) (activities.Look, error) {
 	op := to.op("catch up")
 	s, err := c.driver.ask(ctx, to)
 	if err != nil {
-		return activities.Look{}, err
+		return activities.Look{}, c.driver.whyStopped(ctx, to, err)
 	}
 	look := activities.Look{Facts: s.facts(), Position: s.replayed().String()}
 	if !s.InRecovery {
@@ -100,7 +100,7 @@ func (d *Driver) lookPromoted(ctx context.Context, m activities.Move) (activitie
 	}
 	s, err := d.ask(ctx, to)
 	if err != nil {
-		return activities.Look{}, err
+		return activities.Look{}, d.whyStopped(ctx, to, err)
 	}
 	look := activities.Look{Facts: s.facts()}
 	switch {

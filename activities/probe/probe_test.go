@@ -3,9 +3,11 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -24,11 +26,24 @@ func TestTCP(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, facts["tcp"], "connected in ")
 	require.NoError(t, l.Close())
-	_, err = TCP(t.Context(), l.Addr().String())
+	nobody := bound(t)
+	_, err = TCP(t.Context(), nobody)
 	require.Equal(t, activities.ErrUnreachable, activities.TypeOf(err), "%v", err)
-	require.ErrorContains(t, err, l.Addr().String())
+	require.ErrorContains(t, err, nobody)
 	_, err = TCP(t.Context(), "localhost")
 	require.Equal(t, activities.ErrConfig, activities.TypeOf(err), "%v", err)
+}
+
+// bound is an address that nobody listens at, nor can begin to while the test runs: a socket has it.
+func bound(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	name, err := syscall.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 }
 
 func TestHTTP(t *testing.T) {

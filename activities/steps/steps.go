@@ -18,11 +18,13 @@ import (
 type Steps struct {
 	Systems map[string]activities.System
 	Routes  map[string]activities.Route
-	Writers Writers
-	Load    func(activities.LoadRunbookInput) (activities.LoadRunbookResult, error)
-	Verify  func(context.Context, activities.VerifyInput) (activities.ActResult, error)
-	Write   func([]journal.Entry) (activities.EvidenceResult, error)
-	Runs    Runs
+	// Notifiers are the channels to people, by kind.
+	Notifiers map[string]activities.Notifier
+	Writers   Writers
+	Load      func(activities.LoadRunbookInput) (activities.LoadRunbookResult, error)
+	Verify    func(context.Context, activities.VerifyInput) (activities.ActResult, error)
+	Write     func([]journal.Entry) (activities.EvidenceResult, error)
+	Runs      Runs
 }
 
 // Writers keeps numbered writers. All methods are safe to repeat.
@@ -88,7 +90,7 @@ func (s *Steps) all() []named {
 			return s.Writers.Await(ctx, in)
 		})},
 		{activities.StopWriter, beat(func(ctx context.Context, in activities.WriterInput) (activities.WriterReport, error) {
-			return s.Writers.Stop(ctx, in)
+			return s.Writers.Stop(ctx, onOwnClock(ctx, in))
 		})},
 		{activities.AcquireLock, beat(func(ctx context.Context, in activities.LockInput) (activities.LockResult, error) {
 			return s.Runs.Acquire(ctx, in)
@@ -97,6 +99,7 @@ func (s *Steps) all() []named {
 			return s.Runs.Closed(ctx, in)
 		})},
 		{activities.WriteEvidence, beat(s.writeEvidence)},
+		{activities.Announce, beat(s.announce)},
 	}
 }
 
@@ -134,6 +137,15 @@ func (s *Steps) startWriter(ctx context.Context, in activities.WriterInput) (act
 // startedEarlier counts what an attempt did whose worker was killed before it could say so.
 func startedEarlier(attempt int32, run string, result activities.ActResult) bool {
 	return attempt > 1 && run != "" && result.After[activities.FactStartedBy] == run
+}
+
+func (s *Steps) announce(ctx context.Context, in activities.AnnounceInput) (activities.Receipt, error) {
+	n, known := s.Notifiers[in.Notifier.Kind]
+	if !known {
+		return activities.Receipt{}, &activities.Error{Type: activities.ErrConfig, Op: "tell " + in.Name,
+			Err: fmt.Errorf("this worker has no notifier of kind %q", in.Notifier.Kind), Next: "use a worker of the release that the estate is written for"}
+	}
+	return n.Announce(ctx, in)
 }
 
 func (s *Steps) writeEvidence(ctx context.Context, in activities.EvidenceInput) (activities.EvidenceResult, error) {

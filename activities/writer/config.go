@@ -136,7 +136,26 @@ func (f folder) unwant(run string) error {
 }
 
 // wanted reports whether some run wants the writer, and removes what is older than the lease.
-func (f folder) wanted(lease time.Duration) (bool, error) {
+func (f folder) wanted(lease time.Duration) (bool, error) { return f.wantedSince(lease, signs{}) }
+
+// signs are the signs of life that a process has seen: whose, as of when, and when it saw that by its own clock. A wall clock that
+// is set forward by more than a lease makes every sign look old, and an outage just now must be measured on.
+type signs map[string]sign
+
+type sign struct{ at, seen time.Time }
+
+// age is how long ago a run gave its last sign.
+func (s signs) age(run string, at time.Time) time.Duration {
+	last, known := s[run]
+	if !known {
+		s[run] = sign{at: at, seen: time.Now().Add(-max(0, time.Since(at)))}
+	} else if !last.at.Equal(at) {
+		s[run] = sign{at: at, seen: time.Now()}
+	}
+	return time.Since(s[run].seen)
+}
+
+func (f folder) wantedSince(lease time.Duration, seen signs) (bool, error) {
 	files, err := os.ReadDir(f.wants())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("read who wants the writer: %w", err)
@@ -147,7 +166,7 @@ func (f folder) wanted(lease time.Duration) (bool, error) {
 		if err != nil {
 			continue // it was removed meanwhile
 		}
-		if time.Since(info.ModTime()) < lease {
+		if seen.age(file.Name(), info.ModTime()) < lease {
 			fresh = true
 		} else {
 			_ = os.Remove(filepath.Join(f.wants(), file.Name()))

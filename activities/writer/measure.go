@@ -46,6 +46,7 @@ func (k *Keeper) measure(ctx context.Context, f folder, in activities.WriterInpu
 			return activities.WriterReport{}, fmt.Errorf("measure %s: %w", in.Name, ctx.Err())
 		}
 	}
+	in.Since = straighten(entries, in.Since)
 	t := compute(entries, in.Since, until)
 	t.report.System = in.Name
 	if len(t.check) == 0 {

@@ -88,6 +88,31 @@ func compute(entries []entry, since, until time.Time) tally {
 	return t
 }
 
+// straighten puts the last process's attempts on the wall clock as its last one saw it: a clock that is set in the middle of a window
+// would otherwise put attempts outside of it. since may be of the time before a clock was set forward, and is returned on the new one;
+// where a clock was set back, whoever asks knows the new one.
+func straighten(entries []entry, since time.Time) time.Time {
+	begin, skew := 0, int64(0)
+	for i, e := range entries {
+		switch {
+		case e.note == nil:
+			skew = e.attempt.skew
+		case e.note.Start:
+			begin = i
+		}
+	}
+	moved := since.IsZero()
+	for i := begin; i < len(entries); i++ {
+		if a := &entries[i].attempt; entries[i].note == nil {
+			if !moved && a.wallDone() >= since.UnixNano() {
+				since, moved = since.Add(time.Duration(max(0, skew-a.skew))), true
+			}
+			a.skew = skew
+		}
+	}
+	return since
+}
+
 // window is an interval of the wall clock, and what counts as an interruption within it.
 type window struct {
 	since, until time.Time
@@ -174,10 +199,10 @@ func (w window) within(beats []beat, first, last int) []journal.Band {
 func (w window) clip(from, to point, open bool) (journal.Band, bool) {
 	begin := time.Unix(0, from.wall).UTC()
 	band := journal.Band{From: begin, To: begin.Add(elapsed(from, to))}
-	if open || to.wall > w.until.UnixNano() {
+	if open || band.To.After(w.until) {
 		band.To = w.until
 	}
-	return band, begin.Before(w.until) && (open || to.wall > w.since.UnixNano()) && band.To.After(band.From)
+	return band, begin.Before(w.until) && (open || band.To.After(w.since)) && band.To.After(band.From)
 }
 
 // unwatched finds the intervals of the window in which nothing was tried, oldest first.

@@ -68,7 +68,7 @@ func Run(ctx context.Context, configPath string, open Opener) error {
 		return err
 	}
 	defer ledger.close()
-	l := &loop{folder: f, path: configPath, config: config, text: text, open: open, ledger: ledger, start: time.Now(), next: ledger.head.Next}
+	l := &loop{folder: f, path: configPath, config: config, text: text, open: open, ledger: ledger, start: time.Now(), next: ledger.head.Next, signs: signs{}}
 	for _, e := range before {
 		if e.note == nil {
 			l.remember(time.Unix(0, e.attempt.wallDone()), e.attempt.seq)
@@ -90,6 +90,7 @@ type loop struct {
 	open   Opener
 	ledger *ledger
 	marks  activities.Marks // nil: connect at the next attempt
+	signs  signs            // of the runs that want it
 	start  time.Time        // wall and monotonic: the clock of this process
 	next   int64
 	asked  bool        // the system was asked for its last mark
@@ -198,7 +199,7 @@ func (l *loop) disconnect() {
 
 // chores are what a writer does now and then: see whether it is wanted, take a changed configuration, forget old marks.
 func (l *loop) chores(ctx context.Context, now time.Time) (goOn bool, err error) {
-	wanted, err := l.folder.wanted(l.config.lease())
+	wanted, err := l.folder.wantedSince(l.config.lease(), l.signs)
 	if err != nil || !wanted {
 		return false, err
 	}

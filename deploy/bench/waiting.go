@@ -41,8 +41,8 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 	started := 0
 	for _, level := range []struct {
 		count  int
-		memory float64
-	}{{b.pick(1000, 200), 400}, {b.pick(5000, 1000), 700}} {
+		memory float64 // MiB; 0: no limit was promised for so few
+	}{{b.pick(1000, 100), float64(b.pick(400, 0))}, {b.pick(5000, 300), float64(b.pick(700, 0))}} {
 		began := time.Now()
 		reached, err := b.startWaiting(ctx, p, started, level.count)
 		if err != nil {
@@ -72,7 +72,7 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 }
 
 // patience is how long runs may take to come to their gates: on a busy machine bench must end all the same.
-func (b *bench) patience() time.Duration { return time.Duration(b.pick(180, 40)) * time.Second }
+func (b *bench) patience() time.Duration { return time.Duration(b.pick(900, 60)) * time.Second }
 
 // startWaiting starts runs until count wait at their gates or patience is over, and returns how many wait; never are more
 // than a hundred on their way there.

@@ -18,9 +18,14 @@ type blow struct {
 	event enums.EventType
 	nth   int
 	after time.Duration
+	apart bool // strikes the engine, which is a process of its own, and not the worker
 }
 
 func (b blow) String() string {
+	if b.apart {
+		b.apart = false
+		return "the engine alone " + b.String()
+	}
 	switch {
 	case b.nth == 0:
 		return "after " + b.after.String()
@@ -75,10 +80,12 @@ func (s *shop) drive(t *testing.T, x execution) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	exited := s.exited
+	exited, engine := s.exited, s.engineExited()
 	go func() { // a client whose engine is dead waits and tries again
 		select {
 		case <-exited:
+			cancel()
+		case <-engine:
 			cancel()
 		case <-ctx.Done():
 		}

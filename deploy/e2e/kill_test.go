@@ -98,6 +98,9 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 	if b != nil {
 		ctx, cancel := context.WithCancel(t.Context())
 		process := s.cmd.Process
+		if b.apart {
+			process = s.cluster.cmd.Process
+		}
 		struck := s.strike(ctx, x, *b, func() { _ = process.Kill() })
 		defer func() { cancel(); <-struck }()
 	}
@@ -107,15 +110,19 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 			s.temporal.Close()
 			restarted = time.Now()
 			s.start(t)
+		case <-s.engineExited():
+			s.cluster.temporal.Close()
+			restarted = time.Now()
+			s.cluster.start(t)
 		default:
 			over = s.drive(t, x)
 		}
 	}
 	m := moved{took: time.Since(began)}
-	m.entries = s.whole(t, x)
 	h := s.history(t, x.WorkflowID, x.RunID)
 	m.steps = count(h, enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
 	m.resumed = resumed(h, restarted)
+	m.entries = s.whole(t, x, restarted.Add(m.resumed))
 	s.requireSettled(t, there)
 	m.effect = s.tally(t, here, there).since(before)
 	m.alone = members.requireOneWriter(t, mark, here, there)
@@ -126,8 +133,8 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 }
 
 // whole requires that a run passed and that its journal is whole: a chain whose digest Temporal keeps, and every step ended once.
-// How soon evidence is written is no matter here: the worker may have been killed just then.
-func (s *shop) whole(t *testing.T, x execution) []journal.Entry {
+// Evidence is there two seconds after the run's end, or after the run was at work again where it was killed just then.
+func (s *shop) whole(t *testing.T, x execution, again time.Time) []journal.Entry {
 	t.Helper()
 	r := s.result(t, x)
 	require.Equal(t, journal.Passed, r.Verdict, r.Summary)
@@ -145,8 +152,15 @@ func (s *shop) whole(t *testing.T, x execution) []journal.Entry {
 		}
 	}
 	require.Equal(t, counted[journal.StepStarted], counted[journal.StepEnded])
-	require.FileExists(t, r.JSON)
-	require.FileExists(t, r.HTML)
+	due := entries[len(entries)-1].At
+	if again.After(due) {
+		due = again
+	}
+	for _, path := range []string{r.JSON, r.HTML} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		require.Less(t, info.ModTime().Sub(due), 2*time.Second, "evidence is written within two seconds of the end, or of the restart")
+	}
 	return entries
 }
 

@@ -149,23 +149,3 @@ func (m *members) requireNothingLost(t *testing.T, s *shop, mark time.Duration, 
 		require.True(t, found, "write %d, which %s accepted, is gone", a.seq, site)
 	}
 }
-
-// TestOneWriterIsChecked is the test of the checker: a move that is carried out without the fence must be found out.
-func TestOneWriterIsChecked(t *testing.T) {
-	t.Parallel()
-	s := openShop(t)
-	m := s.writeToMembers(t)
-	here, there := s.sites(t)
-	mark := m.mark()
-	awaited(t, "writes", 5*time.Second, func() (int, bool) { n := len(m.since(mark, here)); return n, n > 10 })
-	require.Empty(t, m.since(mark, there))
-	require.NoError(t, twoWriters(m.since(mark, here), m.since(mark, there)))
-
-	// The fence is left out, and the move goes on as if there were proof.
-	require.Equal(t, true, s.query(t, there, "SELECT pg_promote()"))
-	objection := awaited(t, "the checker to see two writers", 10*time.Second, func() (string, bool) {
-		err := twoWriters(m.since(mark, here), m.since(mark, there))
-		return fmt.Sprint(err), err != nil
-	})
-	require.Contains(t, objection, "two writers for")
-}

@@ -20,6 +20,7 @@ const system = "orders"
 type shop struct {
 	*worker
 	sandbox *sandbox.Sandbox
+	cluster *worker // whose engine the worker uses; nil where it has its own
 }
 
 func openShop(t *testing.T) *shop {

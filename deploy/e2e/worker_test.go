@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ type worker struct {
 	runbooks string
 	extra    []string // environment
 	logPath  string
+	program  string // the one that was built, where it is empty
+	port     string // of its engine; any free one where it is empty
 	ready    string // its ready line
 	engine   local.Engine
 	temporal client.Client
@@ -64,7 +67,7 @@ func (w *worker) start(t *testing.T) {
 	log, err := os.OpenFile(w.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
-	w.cmd = exec.Command(filepath.Join(bin, "muster-worker"), "--state", w.state, "--runbooks", w.runbooks, "--port", "0", "--ui-port", "0")
+	w.cmd = exec.Command(cmp.Or(w.program, filepath.Join(bin, "muster-worker")), "--state", w.state, "--runbooks", w.runbooks, "--port", cmp.Or(w.port, "0"), "--ui-port", "0")
 	w.cmd.Env = environment(w, "")
 	w.cmd.Stderr = log
 	stdout, err := w.cmd.StdoutPipe()
@@ -97,8 +100,13 @@ func (w *worker) start(t *testing.T) {
 	} else {
 		require.ErrorIs(t, err, os.ErrNotExist)
 		w.engine = local.Engine{Address: address, Namespace: "default"}
+		for _, variable := range w.extra {
+			if name, found := strings.CutPrefix(variable, "TEMPORAL_NAMESPACE="); found {
+				w.engine.Namespace = name
+			}
+		}
 	}
-	w.temporal, err = client.Dial(client.Options{HostPort: w.engine.Address, Logger: quiet(), Identity: "e2e"})
+	w.temporal, err = client.Dial(client.Options{HostPort: w.engine.Address, Namespace: w.engine.Namespace, Logger: quiet(), Identity: "e2e"})
 	require.NoError(t, err)
 }
 

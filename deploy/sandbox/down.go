@@ -128,6 +128,9 @@ func killAll(ctx context.Context, procs []proc) error {
 // purge removes what is in the folder, and the folder where it is ours.
 func (s *Sandbox) purge(folder bool) error {
 	s.removeSegments()
+	if err := s.unmount(); err != nil {
+		return err
+	}
 	if folder {
 		return os.RemoveAll(s.state.Dir)
 	}

@@ -15,6 +15,8 @@ const (
 	Decided     Kind = "decided" // a decision that counts
 	Refused     Kind = "refused" // a decision or intervention that changed nothing, with the reason
 	GateClosed  Kind = "gate-closed"
+	Escalated   Kind = "gate-escalated" // nobody decided in time: more people may, until a new deadline
+	Notified    Kind = "notified"       // a notice arrived at the notifier that Channel names, or has not
 	StepStarted Kind = "step-started"
 	StepEnded   Kind = "step-ended"
 	Held        Kind = "held"

@@ -22,6 +22,7 @@ type Engine struct {
 	PID       int    `json:"pid"`                // of the worker
 	Runbooks  string `json:"runbooks,omitempty"` // absolute path of the folder that the worker serves
 	Evidence  string `json:"evidence,omitempty"` // absolute path of the folder that the worker writes evidence to
+	Gateway   string `json:"gateway,omitempty"`  // URL of the gateway that the worker serves
 }
 
 // StateDir returns the absolute path of $MUSTER_STATE, or of muster in $XDG_STATE_HOME or ~/.local/state. It creates nothing.

@@ -28,6 +28,7 @@ const (
 type serverSetup struct {
 	config *config.Config
 	hosts  map[primitives.ServiceName]static.Hosts
+	clock  *steadyClock
 }
 
 func serverConfig(opts Options, p ports, db database) serverSetup {
@@ -61,6 +62,7 @@ func serverConfig(opts Options, p ports, db database) serverSetup {
 			Services: map[string]config.Service{},
 		},
 		hosts: map[primitives.ServiceName]static.Hosts{},
+		clock: newSteadyClock(opts.Dir, opts.Logger),
 	}
 	for name, port := range map[primitives.ServiceName]int{
 		primitives.FrontendService: p.frontend,
@@ -130,7 +132,8 @@ func boot(ctx context.Context, setup serverSetup, logger *serverLogger) (tempora
 }
 
 func newServer(setup serverSetup, logger *serverLogger) (temporal.Server, error) {
-	return temporal.NewServer(
+	return temporal.NewServerFx(
+		setup.clock.topLevel(),
 		temporal.WithConfig(setup.config),
 		temporal.ForServices(temporal.DefaultServices),
 		temporal.WithStaticHosts(setup.hosts),

@@ -25,6 +25,9 @@ func tuning() dynamicconfig.StaticClient {
 		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key(): 1,
 		// Must equal the number for reads, or tasks wait where nobody polls.
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
+		// The default matcher lets no task go before the time of the last one: a clock set back by an hour stops all work for an
+		// hour. The classic one has no such memory; what it lacks are priorities, which no workflow of ours uses.
+		dynamicconfig.MatchingUseNewMatcher.Key(): false,
 		// 20 s by default, for which a wait for a result hangs where it missed the notification.
 		dynamicconfig.HistoryLongPollExpirationInterval.Key(): time.Second,
 		// New search attributes can be used at once; the read that it costs is one row of SQLite.

@@ -68,7 +68,10 @@ func (o *operation) carryOut(ctx workflow.Context) error {
 	}
 	// 6. Count what clients saw.
 	o.Phase(ctx, phaseMeasure)
-	return o.each(ctx, o.systems(), o.measure)
+	if err := o.each(ctx, o.systems(), o.measure); err != nil {
+		return err
+	}
+	return o.Checkpoint(ctx)
 }
 
 func (o *operation) systems() []string { return slices.Concat(o.Order...) }
@@ -170,6 +173,9 @@ func (o *operation) approve(ctx workflow.Context) error {
 		shown := o.Plan()
 		title := fmt.Sprintf("%s %s from %s to %s", o.Kind, Operation, o.From, o.To)
 		if err := o.Gate(ctx, run.GateSpec{Name: runbooks.GateApprove, Title: title, Risk: riskOf(*shown)}); err != nil {
+			return err
+		}
+		if err := o.AwaitWindow(ctx); err != nil {
 			return err
 		}
 		if !locked {

@@ -49,6 +49,7 @@ const (
 	StateAwaiting State = "awaiting-decision" // a gate is open
 	StateHeld     State = "held"              // a step failed, or somebody paused the run
 	StateWaiting  State = "waiting-for-lock"
+	StateWindow   State = "waiting-for-window" // approved, and the runbook's window is not open yet
 	StateUndoing  State = "undoing"
 	StateEnded    State = "ended"
 )
@@ -115,8 +116,10 @@ type Status struct {
 	Digest   string            `json:"journal_digest"`
 	Summary  string            `json:"summary,omitempty"` // one line, once ended
 	Measures []journal.Measure `json:"measures,omitempty"`
-	JSON     string            `json:"evidence_json,omitempty"` // paths on the worker, once written
-	HTML     string            `json:"evidence_html,omitempty"`
+	// Operators may answer the holds.
+	Operators []string `json:"operators,omitempty"`
+	JSON      string   `json:"evidence_json,omitempty"` // paths on the worker, once written
+	HTML      string   `json:"evidence_html,omitempty"`
 }
 
 // StepStatus is one step as it stands.
@@ -139,7 +142,8 @@ type GateStatus struct {
 	Deadline time.Time `json:"deadline"`
 	Need     int       `json:"need"` // distinct approvals
 	Have     []string  `json:"have,omitempty"`
-	Who      []string  `json:"who,omitempty"` // people and roles that may answer
+	Who      []string  `json:"who,omitempty"`    // people and roles that may answer
+	People   []string  `json:"people,omitempty"` // who that is now, less those who have answered and, under four eyes, who asked for the run
 	Trust    string    `json:"trust"`
 	FourEyes bool      `json:"four_eyes,omitempty"`
 	Risk     string    `json:"risk,omitempty"` // the risk that this gate asks to accept

@@ -24,6 +24,7 @@ func (r *Run) end(ctx workflow.Context, cause error) (Result, error) {
 	canceled := ctx.Err() != nil
 	detached, _ := workflow.NewDisconnectedContext(ctx)
 	r.abort, r.paused = nil, nil // what was asked for has happened: undos are steps that can hold and be retried
+	r.ending = true
 	if cause != nil && !errors.Is(cause, ErrObserved) && len(r.undos) > 0 {
 		r.phase = "undo"
 		r.setState(detached, StateUndoing)
@@ -33,10 +34,13 @@ func (r *Run) end(ctx workflow.Context, cause error) (Result, error) {
 	}
 	r.clean(detached)
 	r.release(detached)
+	r.undelivered(detached)
 	r.verdict, r.summary = r.verdictOf(cause)
 	r.Record(detached, journal.Entry{Kind: journal.RunEnded, Phase: "end", Verdict: r.verdict, Message: r.summary, Title: string(r.verdict)})
 	r.phase = "evidence"
+	r.announceEnd(detached)
 	r.writeEvidence(detached)
+	r.handOver(detached)
 	r.phase = "end"
 	r.setState(detached, StateEnded)
 	if err := workflow.Await(detached, func() bool { return workflow.AllHandlersFinished(detached) }); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/runbooks"
 )
@@ -28,11 +29,13 @@ type GateSpec struct {
 
 type gate struct {
 	GateStatus
-	spec     GateSpec
-	config   runbooks.Gate
-	closed   bool
-	outcome  journal.Outcome
-	rejecter string
+	spec      GateSpec
+	config    runbooks.Gate
+	closed    bool
+	outcome   journal.Outcome
+	rejecter  string
+	decisions []activities.NoticeDecision // that counted
+	escalated bool
 }
 
 // SetPlan records the plan that the next gates are bound to.
@@ -58,8 +61,10 @@ func (r *Run) Gate(ctx workflow.Context, spec GateSpec) error {
 		return nil
 	}
 	g := r.openGate(ctx, spec, config)
-	wait := g.Deadline.Sub(workflow.Now(ctx))
-	answered, err := workflow.AwaitWithTimeout(ctx, wait, func() bool { return g.outcome != "" || r.abort != nil })
+	answered, err := r.awaitDecision(ctx, g)
+	if err == nil && !answered && r.escalate(ctx, g) {
+		answered, err = r.awaitDecision(ctx, g)
+	}
 	if stopped := r.stopped(ctx, err); stopped != nil {
 		r.closeGate(ctx, g, journal.Canceled, "the run was stopped")
 		return stopped
@@ -95,6 +100,7 @@ func (r *Run) openGate(ctx workflow.Context, spec GateSpec, config runbooks.Gate
 	r.gates = append(r.gates, g)
 	r.Record(ctx, journal.Entry{Kind: journal.GateOpened, Phase: r.phase, System: spec.System, Gate: g.Name, PlanHash: g.PlanHash,
 		Title: spec.Title, Message: spec.Risk, Deadline: g.Deadline})
+	r.announceGate(ctx, g, activities.EventGateOpened, g.severity(), fmt.Sprintf("%s of %s waits for approval: %s", r.header.Operation, r.header.Estate, g.Title))
 	r.settle(ctx)
 	return g
 }
@@ -103,6 +109,14 @@ func (r *Run) closeGate(ctx workflow.Context, g *gate, outcome journal.Outcome, 
 	g.closed, g.outcome = true, outcome
 	r.Record(ctx, journal.Entry{Kind: journal.GateClosed, Phase: r.phase, System: g.spec.System, Gate: g.Name, PlanHash: g.PlanHash,
 		Outcome: outcome, Message: message})
+	event, severity := activities.EventGateClosed, runbooks.Info
+	switch outcome {
+	case journal.Expired:
+		event, severity = activities.EventGateExpired, runbooks.Critical
+	case journal.Rejected, journal.Canceled:
+		severity = runbooks.Warning
+	}
+	r.announceGate(ctx, g, event, severity, fmt.Sprintf("%s of %s, gate %s: %s", r.header.Operation, r.header.Estate, g.Name, message))
 	r.settle(ctx)
 }
 
@@ -120,6 +134,7 @@ func (r *Run) decide(ctx workflow.Context, d Decision) Answer {
 		return Answer{Message: err.Error()}
 	}
 	r.spend(d.Nonce)
+	g.decisions = append(g.decisions, activities.NoticeDecision{Approver: d.Approver, Decision: d.Decision, Reason: d.Reason, Channel: d.Channel, At: workflow.Now(ctx).UTC()})
 	if d.Decision == "reject" {
 		g.outcome, g.rejecter = journal.Rejected, d.Approver
 		r.Record(ctx, entry)
@@ -128,6 +143,7 @@ func (r *Run) decide(ctx workflow.Context, d Decision) Answer {
 	g.Have = append(g.Have, d.Approver)
 	r.Record(ctx, entry)
 	if len(g.Have) < g.Need {
+		r.announceGate(ctx, g, activities.EventGateDecided, runbooks.Info, fmt.Sprintf("%s approved gate %s: %d of %d", d.Approver, g.Name, len(g.Have), g.Need))
 		r.show(ctx)
 		return Answer{Accepted: true, Message: fmt.Sprintf("counted: %d of %d approvals of %s", len(g.Have), g.Need, g.Name)}
 	}
@@ -177,6 +193,13 @@ func (r *Run) mayDecide(g *gate, d Decision) error {
 		return fmt.Errorf("%s has approved gate %s already: it wants %d different people", d.Approver, g.Name, g.Need)
 	}
 	return nil
+}
+
+// mayAnswer lists the people whose approval a gate still waits for.
+func (r *Run) mayAnswer(g *gate) []string {
+	return slices.DeleteFunc(g.config.Who(r.Document.Estate.People), func(name string) bool {
+		return slices.Contains(g.Have, name) || g.config.FourEyes && name == r.header.RequestedBy
+	})
 }
 
 // openGateFor returns the open gate of that name, or the only open one where the name is empty.

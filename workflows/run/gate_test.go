@@ -3,6 +3,7 @@ package run
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -161,6 +162,9 @@ func TestJournalPages(t *testing.T) {
 	require.Len(t, pageOf(entries, JournalPage{}), pageLimit)
 	require.Len(t, pageOf(entries, JournalPage{After: 400}), 50)
 	require.Empty(t, pageOf(entries, JournalPage{After: 450}))
+	large := []journal.Entry{{Seq: 1, Message: strings.Repeat("x", pageBytes)}, {Seq: 2, Message: strings.Repeat("x", pageBytes/2)}, {Seq: 3}}
+	require.Len(t, pageOf(large, JournalPage{}), 1, "one entry at least, however large")
+	require.Len(t, pageOf(large, JournalPage{After: 1}), 2)
 	require.Empty(t, pageOf(entries, JournalPage{After: 9999}))
 	require.Len(t, pageOf(entries, JournalPage{After: -1, Limit: 3}), 3)
 	_, err := json.Marshal(pageOf(entries, JournalPage{Limit: 1}))

@@ -17,15 +17,21 @@ var ErrAborted = errors.New("aborted by an operator")
 func (r *Run) hold(ctx workflow.Context, st *step, why string) (Intervention, error) {
 	st.State, st.Message, st.heldSince, st.answer = stepHeld, why, workflow.Now(ctx).UTC(), nil
 	r.Record(ctx, journal.Entry{Kind: journal.Held, Phase: st.spec.Phase, System: st.spec.System, Step: st.ID, Title: st.spec.Title, Message: why})
+	r.announceHold(ctx, st.ID, why, "")
 	r.settle(ctx)
 	err := workflow.Await(ctx, func() bool { return st.answer != nil || r.abort != nil })
 	if stopped := r.stopped(ctx, err); stopped != nil {
 		return Intervention{}, stopped
 	}
 	st.State, st.Message = stepRunning, ""
+	r.announceHold(ctx, st.ID, why, fmt.Sprintf("%s by %s", st.answer.Action, st.answer.Author))
 	r.settle(ctx)
 	return *st.answer, nil
 }
+
+// Checkpoint is for an operation whose last step is done: it waits while the run is paused, and returns why it was stopped. What was
+// asked for while that step was at work counts, although nothing is left that could be stopped.
+func (r *Run) Checkpoint(ctx workflow.Context) error { return r.checkpoint(ctx) }
 
 // checkpoint waits while the run is paused. It is where pause, abort and cancel act between steps.
 func (r *Run) checkpoint(ctx workflow.Context) error {
@@ -81,6 +87,12 @@ func (r *Run) intervene(ctx workflow.Context, v Intervention) Answer {
 	}
 	r.spend(v.Nonce)
 	message := r.apply(ctx, v, &entry)
+	switch v.Action {
+	case ActionPause:
+		r.announceHold(ctx, "", r.paused.Why, "")
+	case ActionResume:
+		r.announceHold(ctx, "", "", "resumed by "+v.Author)
+	}
 	r.settle(ctx)
 	return Answer{Accepted: true, Message: message}
 }
@@ -120,6 +132,10 @@ func (r *Run) apply(ctx workflow.Context, v Intervention, entry *journal.Entry) 
 func (r *Run) checkIntervention(v Intervention) error {
 	if r.state == StateEnded || r.state == StateUndoing {
 		return fmt.Errorf("the run has ended or is undoing: nothing can be changed any more")
+	}
+	stops := v.Action == ActionPause || v.Action == ActionResume || v.Action == ActionAbort
+	if stops && r.ending && r.heldNames() == noneHeld {
+		return fmt.Errorf("too late for %s: the run's work is done and it is ending", v.Action)
 	}
 	switch v.Action {
 	case ActionPause:
@@ -182,6 +198,8 @@ func (r *Run) heldStep(id string) *step {
 	return found
 }
 
+const noneHeld = "no step is held"
+
 func (r *Run) heldNames() string {
 	names := ""
 	for _, st := range r.steps {
@@ -190,7 +208,7 @@ func (r *Run) heldNames() string {
 		}
 	}
 	if names == "" {
-		return "no step is held"
+		return noneHeld
 	}
 	return "held are:" + names
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -11,8 +12,9 @@ import (
 )
 
 const (
-	pageLimit = 200 // entries of one answer: with before and after it stays well under Temporal's 2 MiB
-	tableRows = 30  // steps shown in the Temporal UI's live details
+	pageLimit = 200     // entries of one answer
+	pageBytes = 1 << 20 // of one answer, and at least one entry: Temporal takes 2 MiB
+	tableRows = 30      // steps shown in the Temporal UI's live details
 )
 
 // cell keeps a text within its cell of a markdown table.
@@ -20,6 +22,9 @@ var cell = strings.NewReplacer("|", "\\|", "\n", " ")
 
 // Record appends an entry to the journal; number, time and hashes are set here.
 func (r *Run) Record(ctx workflow.Context, e journal.Entry) {
+	if n := len(r.entries); n > 0 && r.entries[n-1].Kind == journal.RunEnded {
+		return // evidence was made of what is there: who comes now is answered, and that is all
+	}
 	e.Seq, e.At = len(r.entries)+1, workflow.Now(ctx).UTC()
 	linked, err := journal.Link(e, r.digest)
 	if err != nil {
@@ -52,7 +57,15 @@ func pageOf(entries []journal.Entry, page JournalPage) []journal.Entry {
 		limit = pageLimit
 	}
 	from := min(max(page.After, 0), len(entries))
-	return entries[from:min(from+limit, len(entries))]
+	to, bytes := from, 0
+	for to < min(from+limit, len(entries)) {
+		text, err := json.Marshal(entries[to])
+		if bytes += len(text); err != nil || bytes > pageBytes && to > from {
+			break
+		}
+		to++
+	}
+	return entries[from:to]
 }
 
 func (r *Run) status() Status {
@@ -73,9 +86,18 @@ func (r *Run) status() Status {
 	if r.paused != nil {
 		s.Holds = append(s.Holds, *r.paused)
 	}
+	if len(s.Holds) > 0 {
+		for _, name := range workflow.DeterministicKeys(r.Document.Estate.People) {
+			if MayIntervene.to(r.Document.Estate.People[name].Roles) {
+				s.Operators = append(s.Operators, name)
+			}
+		}
+	}
 	for _, g := range r.gates {
 		if !g.closed {
-			s.Gates = append(s.Gates, g.GateStatus)
+			open := g.GateStatus
+			open.People = r.mayAnswer(g)
+			s.Gates = append(s.Gates, open)
 		}
 	}
 	return s

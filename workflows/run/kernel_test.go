@@ -25,7 +25,9 @@ type bench struct {
 	t    *testing.T
 	env  *testsuite.TestWorkflowEnvironment
 	book runbooks.Runbook
-	acts map[string]func(context.Context, activities.ActInput) (activities.ActResult, error)
+	// estate changes what the run loads; may be nil.
+	estate func(*runbooks.Estate)
+	acts   map[string]func(context.Context, activities.ActInput) (activities.ActResult, error)
 }
 
 func newBench(t *testing.T, book runbooks.Runbook, body Body) *bench {
@@ -42,6 +44,9 @@ func newBench(t *testing.T, book runbooks.Runbook, body Body) *bench {
 			"dana": {Roles: []string{"operator", "approver"}}, "kim": {Roles: []string{"approver"}},
 			"lee": {Roles: []string{"viewer"}}, "root": {Roles: []string{"admin"}},
 		}, Systems: map[string]runbooks.System{"orders": {Kind: "postgresql"}}}
+		if b.estate != nil {
+			b.estate(&estate)
+		}
 		return activities.LoadRunbookResult{Resolved: runbooks.Resolved{Runbook: b.book, Estate: estate, SHA256: "doc"}, SearchAttributes: true}, nil
 	})
 	b.register(activities.WriteEvidence, func(context.Context, activities.EvidenceInput) (activities.EvidenceResult, error) {

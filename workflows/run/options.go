@@ -43,9 +43,8 @@ func (i Intent) options(ctx workflow.Context, summary string) workflow.Context {
 	case Long:
 		options.StartToCloseTimeout = 24 * time.Hour
 	case Notify:
-		options.StartToCloseTimeout = time.Minute
-		options.RetryPolicy.MaximumInterval = time.Minute
-		options.RetryPolicy.MaximumAttempts = 20
+		options.StartToCloseTimeout = 20 * time.Second
+		options.RetryPolicy.MaximumAttempts = 3 // the kernel goes on trying, and says so
 	}
 	return workflow.WithActivityOptions(ctx, options)
 }

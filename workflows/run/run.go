@@ -39,10 +39,12 @@ type Run struct {
 	grants     map[string]int64
 	paused     *HoldStatus
 	abort      *Intervention
+	ending     bool // the operation is over: what can be undone is, then evidence is written
 	cancel     workflow.CancelFunc
 	past       []string // systems past the point of no return
 	skips      int
 	attributes bool
+	mailboxes  []*mailbox
 }
 
 // Body is an operation: what happens between the start of a run and its end.

@@ -126,6 +126,7 @@ func (r *Run) closeStep(ctx workflow.Context, st *step, state string, e journal.
 		e.TookMs = st.Ended.Sub(st.Started).Milliseconds()
 	}
 	r.Record(ctx, e)
+	r.announceStep(ctx, st)
 	r.show(ctx)
 }
 
