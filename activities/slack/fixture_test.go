@@ -84,7 +84,7 @@ func gate(event activities.Event, seq int) activities.Notice {
 		Gate: &activities.NoticeGate{
 			Name: "approve", Title: "Approve the failover", PlanHash: hash, Plan: plan(1), Opened: opened, Deadline: opened.Add(time.Hour),
 			Need: 2, Who: []string{"approver"}, FourEyes: true,
-			Mention: []runbooks.Person{{Name: "Ada", Slack: "T0MUSTER/U0ADA"}, {Name: "Bo"}, {Name: "Eve", Slack: "<!channel>"}},
+			Mention: []runbooks.Person{{Name: "Ada", Slack: "T00MUSTER/U0ADA"}, {Name: "Bo"}, {Name: "Eve", Slack: "<!channel>"}},
 		},
 	}
 }

@@ -70,7 +70,7 @@ func TestAClickBecomesADecision(t *testing.T) {
 		require.NotEmpty(t, nonce)
 		require.Equal(t, activities.Word{
 			WorkflowID: "failover:shop", RunID: run, Gate: "approve", PlanHash: hash, Decision: "approve", Reason: "agreed in the call",
-			Channel: "slack", Who: []string{"slack:T0MUSTER/U0ADA"}, Nonce: nonce,
+			Channel: "slack", Who: []string{"slack:T00MUSTER/U0ADA"}, Nonce: nonce,
 		}, words[0])
 
 		for range 3 { // delivered again, as Slack does where an acknowledgement was lost
@@ -301,7 +301,7 @@ func TestDrainSaysWhatItGivesUp(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
-	good := slack.Config{BotToken: "env:SLACK_TOKEN", Teams: []string{"T0MUSTER"}, Hear: (&ear{}).hear}
+	good := slack.Config{BotToken: "env:SLACK_TOKEN", Teams: []string{"T00MUSTER"}, Hear: (&ear{}).hear}
 	_, err := slack.New(good)
 	require.NoError(t, err)
 	for want, change := range map[string]func(c *slack.Config){

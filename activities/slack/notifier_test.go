@@ -277,7 +277,7 @@ func TestAPlanOfAThousandSystemsFits(t *testing.T) {
 	n.Text = strings.Repeat("<text> & more\n", 1000)
 	for range 1000 {
 		n.Gate.Who = append(n.Gate.Who, "somebody")
-		n.Gate.Mention = append(n.Gate.Mention, runbooks.Person{Slack: "T0MUSTER/U0ADA"})
+		n.Gate.Mention = append(n.Gate.Mention, runbooks.Person{Slack: "T00MUSTER/U0ADA"})
 		n.Gate.Plan.Findings = append(n.Gate.Plan.Findings, journal.Finding{Code: "lag", System: "orders", Message: "lags behind"})
 		n.Gate.Decisions = append(n.Gate.Decisions, activities.NoticeDecision{Approver: "ada", Decision: "approve", Reason: strings.Repeat("x", 3000)})
 	}

@@ -65,8 +65,8 @@ func TestRefusedPeople(t *testing.T) {
 func TestAnotherWorkspaceIsRefusedUnseen(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string][2]string{
-		"clicked elsewhere": {`"id":"T0MUSTER"}`, `"id":"T0OTHER"}`},
-		"person's own":      {`"team_id":"T0MUSTER"`, `"team_id":"T0OTHER"`},
+		"clicked elsewhere": {`"id":"T00MUSTER"}`, `"id":"T0OTHER"}`},
+		"person's own":      {`"team_id":"T00MUSTER"`, `"team_id":"T0OTHER"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -155,7 +155,7 @@ func TestRefusedRequests(t *testing.T) {
 		"a list":               {payload("[]"), 400},
 		"no user":              {malformed(`"id":"U0ADA"`, `"id":""`), 400},
 		"user with a path":     {malformed(`"id":"U0ADA"`, `"id":"U0ADA/../X"`), 400},
-		"no team":              {malformed(`"team_id":"T0MUSTER"`, `"team_id":"#"`), 400},
+		"no team":              {malformed(`"team_id":"T00MUSTER"`, `"team_id":"#"`), 400},
 		"no trigger":           {malformed(`"trigger_id":"`, `"trigger":"`), 400},
 		"button of another":    {malformed(`"action_id":"muster_approve","action_ts"`, `"action_id":"muster_reject","action_ts"`), 400},
 		"value is not ours":    {malformed(`{\"w\":`, `{\"x\":`), 400},

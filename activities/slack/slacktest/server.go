@@ -101,7 +101,7 @@ func New(t testing.TB) *Server {
 	t.Helper()
 	s := &Server{
 		t: t, BotToken: "xoxb-" + token(12), AppToken: "xapp-1-" + token(12), SigningSecret: token(16),
-		Team: "T0MUSTER", AppID: "A0MUSTER", BotID: "B0MUSTER",
+		Team: "T00MUSTER", AppID: "A0MUSTER", BotID: "B0MUSTER",
 		channels: map[string]*channel{}, users: map[string]User{}, views: map[string]*View{}, triggers: map[string]trigger{},
 		faults: map[string][]Fault{}, limits: map[string]*limit{}, calls: map[string]int{}, tickets: map[string]bool{},
 		waiting: map[string]chan Ack{},
