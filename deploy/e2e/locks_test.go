@@ -106,8 +106,10 @@ func (s *shop) strikeAndWait(t *testing.T, x execution, b blow, do func()) {
 
 func (s *shop) lock(t *testing.T) run.LockStatus {
 	t.Helper()
-	value, err := s.temporal.QueryWorkflow(t.Context(), lockID, "", run.QueryLock)
-	require.NoError(t, err)
+	value := awaited(t, "the lock's answer", time.Minute, func() (converter.EncodedValue, bool) { // fifty runs keep the worker busy
+		value, err := s.temporal.QueryWorkflow(t.Context(), lockID, "", run.QueryLock)
+		return value, err == nil
+	})
 	var l run.LockStatus
 	require.NoError(t, value.Get(&l))
 	return l

@@ -87,7 +87,7 @@ func startedInUI(t *testing.T, s *shop) {
 // within does one thing in the browser; where it takes too long, a picture tells what the page showed.
 func within(t *testing.T, ctx context.Context, what string, step chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := chromedp.Do(limited, step)
 	if err == nil {
