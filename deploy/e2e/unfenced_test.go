@@ -50,11 +50,9 @@ func TestOneWriterIsChecked(t *testing.T) {
 	s.kill(t)
 	s.extra = append(s.extra, blind+"=1")
 	s.start(t)
-	var a run.Answer
-	awaited(t, "the step to be tried again", 10*time.Second, func() (error, bool) {
-		var err error
-		a, err = s.intervene(t.Context(), x, run.Intervention{Step: hold.Step, Action: run.ActionRetry, Author: "dana", Reason: "e2e"})
-		return err, err == nil
+	a := awaited(t, "the step to be tried again", 10*time.Second, func() (run.Answer, bool) {
+		a, err := s.intervene(t.Context(), x, run.Intervention{Step: hold.Step, Action: run.ActionRetry, Author: "dana", Reason: "e2e"})
+		return a, err == nil
 	})
 	require.True(t, a.Accepted, a.Message)
 	objection := awaited(t, "the checker to see two writers", 20*time.Second, func() (string, bool) {
