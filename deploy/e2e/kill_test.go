@@ -94,17 +94,20 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 	mark := members.mark()
 	x := s.begin(t, book)
 	began := time.Now()
-	var restarted time.Time
+	struckOrNever := func() {}
 	if b != nil {
 		ctx, cancel := context.WithCancel(t.Context())
-		process := s.cmd.Process
+		victim := s.worker
 		if b.apart {
-			process = s.cluster.cmd.Process
+			victim = s.cluster
 		}
-		struck := s.strike(ctx, x, *b, func() { _ = process.Kill() })
-		defer func() { cancel(); <-struck }()
+		process, exited := victim.cmd.Process, victim.exited
+		struck := s.strike(ctx, x, *b, func() { _ = process.Kill(); <-exited })
+		struckOrNever = func() { cancel(); <-struck }
+		defer struckOrNever()
 	}
-	for over := false; !over; {
+	var restarted time.Time
+	revived := func() bool {
 		select {
 		case <-s.exited:
 			s.temporal.Close()
@@ -115,9 +118,17 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 			restarted = time.Now()
 			s.cluster.start(t)
 		default:
+			return false
+		}
+		return true
+	}
+	for over := false; !over; {
+		if !revived() {
 			over = s.drive(t, x)
 		}
 	}
+	struckOrNever() // the blow may fall when the run has just ended
+	revived()
 	m := moved{took: time.Since(began)}
 	h := s.history(t, x.WorkflowID, x.RunID)
 	m.steps = count(h, enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)

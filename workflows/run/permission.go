@@ -8,7 +8,6 @@ type Permission string
 // What people may do.
 const (
 	MayLook      Permission = "look"
-	MayStart     Permission = "start"
 	MayIntervene Permission = "intervene"
 	MayDecide    Permission = "decide"
 )
@@ -16,7 +15,6 @@ const (
 // Permissions says which roles may do what. A gate may ask for more than this: see runbooks.Gate.
 var Permissions = map[Permission][]string{
 	MayLook:      {"viewer", "operator", "approver", "admin"},
-	MayStart:     {"operator", "admin"},
 	MayIntervene: {"operator", "admin"},
 	MayDecide:    {"approver", "admin"},
 }
