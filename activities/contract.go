@@ -115,6 +115,10 @@ const (
 	RoleUnknown Role = "unknown" // neither server nor host answers
 )
 
+// FindingNoVote is the code of preflight's finding that a system's own quorum cannot vote for the move: a promotion then needs
+// consent to go without (Move.Takeover).
+const FindingNoVote = "no-majority-to-vote"
+
 // MemberState is what a driver saw of one member, in words that hold for every kind of system.
 type MemberState struct {
 	Site          string        `json:"site"`

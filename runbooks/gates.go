@@ -2,7 +2,7 @@ package runbooks
 
 import "slices"
 
-var gateNames = []string{GateApprove, GateDataLoss, GateNoFenceProof}
+var gateNames = []string{GateApprove, GateDataLoss, GateNoFenceProof, GateTakeover}
 
 // Who lists, in order, the people that may answer g: those it names and those who have its roles, or everybody where it
 // names neither; and of them only who is an approver or an admin.

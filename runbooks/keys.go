@@ -185,7 +185,7 @@ var keyHelp = map[string]map[string]string{
 		"estate":      "The name of the estate, which another file of the folder has",
 		"failover":    "operation failover: from where to where",
 		"watch":       "operation watch: what is watched",
-		"gates":       "Who answers which gate, by the gate's name: approve, data-loss, no-fence-proof",
+		"gates":       "Who answers which gate, by the gate's name: approve, data-loss, no-fence-proof, takeover",
 		"objectives":  "What a run is measured against; before those of system and estate",
 		"writer":      "The numbered writer that measures through the route",
 		"schedule":    "When Temporal's scheduler starts the runbook by itself",

@@ -29,7 +29,7 @@ func TestResolveFillsDefaults(t *testing.T) {
 	require.Equal(t, "signed", r.Trust)
 	require.Equal(t, 20*time.Millisecond, r.Writer.Every.D())
 	require.Equal(t, time.Second, r.Writer.Timeout.D())
-	require.Len(t, r.Gates, 3)
+	require.Len(t, r.Gates, 4)
 	require.Equal(t, runbooks.Gate{Roles: []string{"approver"}, Count: 1, Deadline: runbooks.Duration(30 * time.Minute), FourEyes: true, Trust: "signed"}, r.Gates["approve"])
 	require.Equal(t, runbooks.Gate{Count: 1, Deadline: runbooks.Duration(time.Hour), Trust: "signed"}, r.Gates["data-loss"])
 

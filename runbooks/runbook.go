@@ -42,6 +42,7 @@ const (
 	GateApprove      = "approve"        // the plan as a whole
 	GateDataLoss     = "data-loss"      // proven or possible loss of acknowledged writes
 	GateNoFenceProof = "no-fence-proof" // the old primary may still accept writes
+	GateTakeover     = "takeover"       // the system's own quorum cannot vote for the promotion
 )
 
 // Gate says who approves, how many, and until when.

@@ -36,7 +36,7 @@ const (
 	codeQuorum         = "quorum-missing"
 	codeSentinelOther  = "sentinel-names-another-master"
 	codeSlots          = "slots-uncovered"
-	codeNoVote         = "no-majority-to-vote"
+	codeNoVote         = activities.FindingNoVote
 	codeSibling        = "sibling-has-more"
 	codeNoConfig       = "no-configuration-file"
 	codeHost           = "host-unusable"

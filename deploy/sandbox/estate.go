@@ -109,7 +109,7 @@ func (s *Sandbox) runbookSet() map[string]runbooks.Runbook {
 			Name: name, Description: description, Operation: "failover", Estate: EstateName, Trust: s.state.Trust,
 			Failover: &runbooks.Failover{From: from, To: to, Kind: kind, Mode: mode, Order: [][]string{s.systemNames()}},
 			Gates: map[string]runbooks.Gate{
-				runbooks.GateApprove: gate, runbooks.GateDataLoss: gate, runbooks.GateNoFenceProof: gate,
+				runbooks.GateApprove: gate, runbooks.GateDataLoss: gate, runbooks.GateNoFenceProof: gate, runbooks.GateTakeover: gate,
 			},
 			Writer: runbooks.Writer{Every: runbooks.Duration(20 * time.Millisecond), Off: s.state.NoRoute},
 		}

@@ -3,6 +3,7 @@ package failover
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/runbooks"
 	"github.com/musterhq/muster/workflows/run"
 )
@@ -28,6 +30,9 @@ func (o *operation) move(ctx workflow.Context, name string) error {
 		return err
 	}
 	if err := o.catchUp(ctx, name, position); err != nil {
+		return err
+	}
+	if err := o.acceptTakeover(ctx, name); err != nil {
 		return err
 	}
 	if err := o.promote(ctx, name); err != nil {
@@ -127,12 +132,28 @@ func (o *operation) catchUp(ctx workflow.Context, name, position string) error {
 	case result.LossBytes == 0:
 		return nil
 	case result.LossBytes < 0 && o.Plan().LossClass == lossUnknown:
+		o.discard[name] = true
 		return nil // that is what the plan said when it was approved
 	case result.LossBytes < 0:
 		risk = fmt.Sprintf("it cannot be told how much of what the old primary of %s wrote never reached %s", name, o.To)
 	}
-	return o.Gate(ctx, run.GateSpec{Name: runbooks.GateDataLoss, System: name,
+	err = o.Gate(ctx, run.GateSpec{Name: runbooks.GateDataLoss, System: name,
 		Title: fmt.Sprintf("promote %s at %s although writes are lost", name, o.To), Risk: risk})
+	o.discard[name] = err == nil
+	return err
+}
+
+// acceptTakeover asks people where the system's own quorum cannot vote for the promotion.
+func (o *operation) acceptTakeover(ctx workflow.Context, name string) error {
+	unable := slices.ContainsFunc(o.Plan().Findings, func(f journal.Finding) bool { return f.Code == activities.FindingNoVote && f.System == name })
+	if !unable {
+		return nil
+	}
+	err := o.Gate(ctx, run.GateSpec{Name: runbooks.GateTakeover, System: name,
+		Title: fmt.Sprintf("promote %s at %s without a vote of its cluster", name, o.To),
+		Risk:  fmt.Sprintf("no majority of %s is left to vote: members that come back may hold other slots for theirs", name)})
+	o.takeover[name] = err == nil
+	return err
 }
 
 func (o *operation) promote(ctx workflow.Context, name string) error {

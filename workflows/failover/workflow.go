@@ -17,7 +17,8 @@ import (
 // Failover is the workflow.
 func Failover(ctx workflow.Context, in run.Input) (run.Result, error) {
 	return run.Execute(ctx, Operation, in, func(ctx workflow.Context, r *run.Run) error {
-		o := operation{Run: r, Failover: *r.Document.Runbook.Failover, counted: map[string]bool{}, losses: map[string]int64{}}
+		o := operation{Run: r, Failover: *r.Document.Runbook.Failover, counted: map[string]bool{}, losses: map[string]int64{},
+			discard: map[string]bool{}, takeover: map[string]bool{}}
 		return o.carryOut(ctx)
 	})
 }
@@ -28,6 +29,8 @@ type operation struct {
 	runbooks.Failover
 	counted map[string]bool  // systems whose writer was counted and stopped
 	losses  map[string]int64 // bytes that were not replicated when the old primary was fenced; -1 unknown
+	// What people accepted, by system: that what only the old primary holds is lost; a promotion without a vote.
+	discard, takeover map[string]bool
 }
 
 func (o *operation) carryOut(ctx workflow.Context) error {
@@ -214,7 +217,7 @@ func (o *operation) moveOf(name string) activities.Move {
 
 func (o *operation) actInput(phase, name, position string) activities.ActInput {
 	m := o.moveOf(name)
-	m.Position = position
+	m.Position, m.Discard, m.Takeover = position, o.discard[name], o.takeover[name]
 	return activities.ActInput{Move: m, Lease: o.Lease(name), RequestID: o.RequestID(phase, name)}
 }
 

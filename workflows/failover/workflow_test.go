@@ -33,13 +33,15 @@ type estate struct {
 	see   func(call int, m activities.Move) activities.PreflightResult // what preflight sees, by number of look
 	looks map[string]int
 	proof activities.Proof
+	moves map[string]activities.Move // by "Activity/system": the last that it was asked for
 }
 
 func newEstate(t *testing.T, f runbooks.Failover, gates map[string]runbooks.Gate) *estate {
 	t.Helper()
 	t.Parallel()
 	var suite testsuite.WorkflowTestSuite
-	e := &estate{t: t, env: suite.NewTestWorkflowEnvironment(), fail: map[string]error{}, looks: map[string]int{}, proof: activities.ProofStopped}
+	e := &estate{t: t, env: suite.NewTestWorkflowEnvironment(), fail: map[string]error{}, looks: map[string]int{}, proof: activities.ProofStopped,
+		moves: map[string]activities.Move{}}
 	e.see = func(int, activities.Move) activities.PreflightResult { return healthy() }
 	if f.Mode == "" {
 		f.Mode = "execute"
@@ -99,6 +101,9 @@ func (e *estate) registerAll() {
 				require.Equal(e.t, "0/1", in.Position, "a planned move catches up to the old primary's last record")
 			}
 			require.Equal(e.t, int64(7), in.Lease.Token)
+			e.mu.Lock()
+			e.moves[name+"/"+in.Name] = in.Move
+			e.mu.Unlock()
 			return result, e.did(name, in.Name)
 		})
 	}
@@ -287,6 +292,32 @@ func TestProvenLossIsAskedFor(t *testing.T) {
 	e.approve(time.Minute, "approve")
 	e.approve(2*time.Minute, "data-loss/orders")
 	require.Equal(t, journal.Passed, e.run())
+	require.True(t, e.moves["Follow/orders"].Discard, "that loss was accepted")
+	require.False(t, e.moves["Promote/orders"].Takeover)
+}
+
+func TestAPromotionWithoutAVoteIsAskedFor(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		approve bool
+		verdict journal.Verdict
+	}{{"accepted", true, journal.Passed}, {"not answered", false, journal.RejectedVerdict}} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEstate(t, unplanned("orders"), nil)
+			e.see = func(int, activities.Move) activities.PreflightResult {
+				r := healthy()
+				r.Findings = []journal.Finding{{Code: activities.FindingNoVote, System: "orders"}}
+				return r
+			}
+			e.approve(time.Minute, "approve")
+			if test.approve {
+				e.approve(2*time.Minute, "takeover/orders")
+			}
+			require.Equal(t, test.verdict, e.run())
+			require.Equal(t, test.approve, e.moves["Promote/orders"].Takeover)
+			require.False(t, e.moves["Follow/orders"].Discard)
+		})
+	}
 }
 
 func TestPlannedFenceThatFailsHoldsAndAbortPutsItBack(t *testing.T) {
