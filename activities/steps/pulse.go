@@ -11,8 +11,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 )
 
-// beatEvery is well below the heartbeat timeout of 2.5 seconds, so that a slow machine loses no step.
-const beatEvery = 500 * time.Millisecond
+// beatEvery is well below the heartbeat timeout of 2 seconds, so that a slow machine loses no step.
+const beatEvery = 400 * time.Millisecond
 
 var (
 	errCanceled = errors.New("the run was stopped")

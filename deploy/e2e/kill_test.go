@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,22 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 	return m
 }
 
+// requireSoon holds a run to going on within three seconds of the restart. A machine with three times more to do than it has cores
+// is no measure: there it is 30 seconds, and the log says what it was.
+func (m moved) requireSoon(t *testing.T) {
+	t.Helper()
+	limit := 3 * time.Second
+	text, err := os.ReadFile("/proc/loadavg")
+	require.NoError(t, err)
+	var load float64
+	_, err = fmt.Sscan(string(text), &load)
+	require.NoError(t, err)
+	if load > 3*float64(runtime.NumCPU()) {
+		limit *= 10
+	}
+	require.LessOrEqual(t, m.resumed, limit, "from the restart to the run going on, at a load of %v", load)
+}
+
 // whole requires that a run passed and that its journal is whole: a chain whose digest Temporal keeps, and every step ended once.
 // Evidence is there two seconds after the run's end, or after the run was at work again where it was killed just then.
 func (s *shop) whole(t *testing.T, x execution, again time.Time) []journal.Entry {
@@ -261,7 +278,7 @@ func TestKillAnywhere(t *testing.T) {
 			got := s.disturbed(t, members, k.planned, &k.blow)
 			require.Equal(t, want.effect, got.effect, "what was done to the systems")
 			require.Equal(t, sequence(want.entries), sequence(got.entries), "the journal")
-			require.LessOrEqual(t, got.resumed, 3*time.Second, "from the restart to the run going on")
+			got.requireSoon(t)
 			if got.resumed > 0 {
 				waits = append(waits, got.resumed)
 			}

@@ -18,9 +18,9 @@ const (
 	Notify               // tells somebody; never in the way of the run
 )
 
-// Every activity of muster heartbeats twice a second, so that a killed worker is noticed after this long: a restarted one is at
+// Every activity of muster heartbeats more than twice a second, so that a killed worker is noticed after this long: a restarted one is at
 // work again within three seconds.
-const heartbeatTimeout = 2500 * time.Millisecond
+const heartbeatTimeout = 2 * time.Second
 
 func (i Intent) options(ctx workflow.Context, summary string) workflow.Context {
 	options := workflow.ActivityOptions{
