@@ -30,8 +30,8 @@ type process struct {
 	temporal client.Client
 }
 
-// start starts muster-worker with an engine of its own, or with the cluster at address, and returns when it is ready.
-func (b *bench) start(ctx context.Context, name, address string) (*process, error) {
+// start starts muster-worker with an engine of its own, or with the cluster at address, and returns when it is ready. Flags come last.
+func (b *bench) start(ctx context.Context, name, address string, flags ...string) (*process, error) {
 	p := &process{state: filepath.Join(b.dir, name), exited: make(chan struct{})}
 	if err := os.MkdirAll(p.state, 0o700); err != nil {
 		return nil, err
@@ -45,6 +45,7 @@ func (b *bench) start(ctx context.Context, name, address string) (*process, erro
 	if address != "" {
 		p.cmd.Args = append(p.cmd.Args, "--address", address)
 	}
+	p.cmd.Args = append(p.cmd.Args, flags...)
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.state, "TZ=UTC"} // nothing of the machine's configuration
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for bench, which stops it in order

@@ -27,6 +27,7 @@ type worker struct {
 	state    string
 	runbooks string
 	extra    []string // environment
+	flags    []string // of muster-worker, besides those that every one has
 	logPath  string
 	program  string // the one that was built, where it is empty
 	port     string // of its engine; any free one where it is empty
@@ -44,10 +45,21 @@ type worker struct {
 // startWorker starts a worker, and stops it with all that it started when the test ends.
 func startWorker(t *testing.T, runbooks string, env ...string) *worker {
 	t.Helper()
+	w := newWorker(t, runbooks, env...)
+	w.start(t)
+	return w
+}
+
+// newWorker is a worker that is not started.
+func newWorker(t *testing.T, runbooks string, env ...string) *worker {
+	t.Helper()
 	dir := t.TempDir()
 	w := &worker{state: filepath.Join(dir, "state"), runbooks: runbooks, extra: env, logPath: filepath.Join(dir, "worker.log")}
 	require.NoError(t, os.MkdirAll(w.state, 0o700))
 	t.Cleanup(func() {
+		if w.cmd == nil {
+			return // it was never started
+		}
 		if t.Failed() {
 			t.Logf("the worker's log ends with:\n%s", tail(w.log(t), 60))
 		}
@@ -57,7 +69,6 @@ func startWorker(t *testing.T, runbooks string, env ...string) *worker {
 		}
 		require.Eventually(t, func() bool { return len(processes(dir)) == 0 }, 5*time.Second, 10*time.Millisecond)
 	})
-	w.start(t)
 	return w
 }
 
@@ -68,6 +79,7 @@ func (w *worker) start(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }()
 	w.cmd = exec.Command(cmp.Or(w.program, filepath.Join(bin, "muster-worker")), "--state", w.state, "--runbooks", w.runbooks, "--port", cmp.Or(w.port, "0"), "--ui-port", "0")
+	w.cmd.Args = append(w.cmd.Args, w.flags...)
 	w.cmd.Env = environment(w, "")
 	w.cmd.Stderr = log
 	stdout, err := w.cmd.StdoutPipe()

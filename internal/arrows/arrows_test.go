@@ -88,6 +88,16 @@ var arrows = []struct{ file, imports, rule string }{
 	{"worker/engine/server.go", "go.temporal.io/server/temporal", ""},
 	{"worker/engine/ui.go", "github.com/temporalio/ui-server/v2/server", ""},
 
+	{"worker/gateway/hear.go", module + "/activities", ""},
+	{"worker/gateway/hear.go", module + "/workflows/run", ""},
+	{"worker/gateway/hear.go", module + "/internal/sshsig", ""},
+	{"worker/gateway/hear_test.go", module + "/worker/gateway/gatewaytest", ""},
+	{"worker/gateway/hear.go", module + "/activities/slack", "gateway-knows-no-driver"},
+	{"worker/gateway/hear_test.go", module + "/activities/slack/slacktest", "gateway-knows-no-driver"},
+	{"worker/gateway/hear.go", module + "/workflows", "gateway-knows-no-driver"},
+	{"worker/gateway/hear.go", module + "/worker", "gateway-knows-no-driver"},
+	{"worker/gateway/gatewaytest/issuer.go", module + "/activities/pagerduty", "gateway-knows-no-driver"},
+
 	{"deploy/sandbox/sandbox.go", module + "/runbooks", ""},
 	{"deploy/sandbox/sandbox.go", module + "/deploy", ""},
 	{"deploy/sandbox/sandbox.go", module + "/starter", "deploy-knows-no-room"},
@@ -95,6 +105,10 @@ var arrows = []struct{ file, imports, rule string }{
 	{"deploy/bench/main.go", module + "/activities/postgres", ""},
 	{"deploy/bench/main.go", module + "/worker", "bench-composes-without-the-engine"},
 	{"deploy/e2e/runs_test.go", module + "/workflows/run", ""},
+	{"deploy/e2e/gates_test.go", module + "/activities/slack/slacktest", ""},
+	{"deploy/e2e/gates_test.go", module + "/worker/gateway/gatewaytest", ""},
+	{"deploy/e2e/gates_test.go", module + "/activities/slack", "end-to-end-tests-stay-outside"},
+	{"deploy/e2e/gates_test.go", module + "/worker/gateway", "end-to-end-tests-stay-outside"},
 	{"deploy/e2e/runs_test.go", module + "/activities/postgres", "end-to-end-tests-stay-outside"},
 	{"deploy/e2e/runs_test.go", module + "/worker", "end-to-end-tests-stay-outside"},
 

@@ -23,7 +23,7 @@ func TestApproveOnThePage(t *testing.T) {
 	d := w.runs.decided[0]
 	require.Equal(t, "ada", d.Approver)
 	require.Equal(t, "page", d.Channel)
-	require.Equal(t, "oidc:"+w.issuer.url+"#ada-1", d.Vouched)
+	require.Equal(t, "oidc:"+w.issuer.URL+"#ada-1", d.Vouched)
 	require.Equal(t, "change 4711\nagreed", d.Reason)
 
 	require.Contains(t, b.post(RunPath(shopID, shopIn), v).body, "approve counted", "sent again, it is the same decision")

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/musterhq/muster/runbooks"
+	"github.com/musterhq/muster/worker/gateway/gatewaytest"
 )
 
 var (
@@ -77,7 +78,7 @@ func (l *lines) String() string {
 type world struct {
 	*Gateway
 	runs   *fakeRuns
-	issuer *issuer
+	issuer *gatewaytest.Issuer
 	clock  *clock
 	log    *lines
 }
@@ -99,13 +100,13 @@ func newKey(t testing.TB) (path, public string) {
 func newWorld(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	w := &world{clock: newClock(), log: &lines{}}
-	w.issuer = newIssuer(t, w.clock)
+	w.issuer = gatewaytest.New(t, w.clock.now, issuersPeople())
 	path, public := newKey(t)
-	w.runs = shopRuns(w.issuer.url, public)
+	w.runs = shopRuns(w.issuer.URL, public)
 	secret := filepath.Join(t.TempDir(), "secret")
-	require.NoError(t, os.WriteFile(secret, []byte(w.issuer.secret+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(secret, []byte(w.issuer.Secret+"\n"), 0o600))
 	o := Options{Name: "door", Key: path, Runs: w.runs, Estate: w.runs.estate, Address: "127.0.0.1:0",
-		OIDC:  &OIDC{Issuer: w.issuer.url, ClientID: w.issuer.client, Secret: runbooks.Secret("file:" + secret)},
+		OIDC:  &OIDC{Issuer: w.issuer.URL, ClientID: w.issuer.Client, Secret: runbooks.Secret("file:" + secret)},
 		Pages: Rate{PerSecond: 1000, Burst: 10_000}, Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: w.clock.now}
 	if change != nil {
 		change(&o)
@@ -120,7 +121,7 @@ func started(t testing.TB, change func(*Options)) *world {
 	t.Helper()
 	w := newWorld(t, change)
 	require.NoError(t, w.Start(t.Context()))
-	w.issuer.allow(w.URL() + "/oidc/callback")
+	w.issuer.Allow(w.URL() + "/oidc/callback")
 	t.Cleanup(func() { require.NoError(t, w.Stop()) })
 	return w
 }
@@ -217,7 +218,7 @@ func (b *browser) callback(subject string, w *world) string {
 	require.NoError(b.t, err)
 	v := u.Query()
 	v.Set("subject", subject)
-	login, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, w.issuer.url+"/login", strings.NewReader(v.Encode()))
+	login, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, w.issuer.URL+"/login", strings.NewReader(v.Encode()))
 	require.NoError(b.t, err)
 	login.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	answer := b.do(login)

@@ -25,7 +25,7 @@ func TestSignInShowsTheRun(t *testing.T) {
 	require.Contains(t, shown.body, planHash)
 	require.Contains(t, shown.body, "change 4711 &lt;b&gt;is on&lt;/b&gt;")
 	require.NotContains(t, w.log.String(), "state=", "no query string")
-	require.NotContains(t, w.log.String(), w.issuer.secret)
+	require.NotContains(t, w.log.String(), w.issuer.Secret)
 
 	w.clock.pass(8*time.Hour - time.Second)
 	require.Equal(t, http.StatusOK, b.get("/").code)
@@ -48,9 +48,9 @@ func TestSignInRefuses(t *testing.T) {
 		"another party":       {lie: func(_ *world, c map[string]any) { c["azp"] = "grafana" }, why: "was made for"},
 		"another issuer":      {lie: func(_ *world, c map[string]any) { c["iss"] = "https://evil.example.org" }, why: "issued by a different provider"},
 		"nobody":              {lie: func(_ *world, c map[string]any) { delete(c, "sub") }, why: "names nobody"},
-		"another key":         {before: func(w *world) { w.issuer.stranger = true }, why: "failed to verify signature"},
-		"signed by HMAC":      {before: func(w *world) { w.issuer.hmac = true }, why: "check the ID token"},
-		"wrong client secret": {before: func(w *world) { w.issuer.secret = "rotated" }, why: "invalid_client"},
+		"another key":         {before: func(w *world) { w.issuer.Stranger = true }, why: "failed to verify signature"},
+		"signed by HMAC":      {before: func(w *world) { w.issuer.HMAC = true }, why: "check the ID token"},
+		"wrong client secret": {before: func(w *world) { w.issuer.Secret = "rotated" }, why: "invalid_client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +59,7 @@ func TestSignInRefuses(t *testing.T) {
 				tt.before(w)
 			}
 			if tt.lie != nil {
-				w.issuer.lie(func(c map[string]any) { tt.lie(w, c) })
+				w.issuer.Lie(func(c map[string]any) { tt.lie(w, c) })
 			}
 			b := w.browser(t)
 			answer := b.get(b.callback("ada-1", w))
