@@ -16,6 +16,7 @@ type estates struct {
 	mu     sync.Mutex
 	stamp  string
 	folder *runbooks.Folder
+	wrong  error // the problems of files that are left out
 }
 
 func (e *estates) load() (*runbooks.Folder, error) {
@@ -38,7 +39,7 @@ func (e *estates) load() (*runbooks.Folder, error) {
 	if folder == nil {
 		return nil, err
 	}
-	e.folder, e.stamp = folder, stamp.String() // the files without problems are usable
+	e.folder, e.stamp, e.wrong = folder, stamp.String(), err // the files without problems are usable
 	return folder, nil
 }
 
@@ -73,6 +74,9 @@ func (e *estates) server(name string) (runbooks.GatewayServer, string, error) {
 	case 1:
 		return server, url, nil
 	case 0:
+		if e.wrong != nil {
+			return server, "", fmt.Errorf("no estate without problems says how to serve gateway %q: %w", name, e.wrong)
+		}
 		return server, "", fmt.Errorf("no estate in %s says how to serve gateway %q (next: add gateways.%s.serve to one, see runbooks/README.md, and muster validate %s)", e.dir, name, name, e.dir)
 	}
 	return server, "", fmt.Errorf("gateway %q is to be served by %v: one estate only may say how (next: remove gateways.%s.serve from the others)", name, found, name)
