@@ -1,8 +1,8 @@
 // Command bench measures muster on this machine and prints one table: each figure with its reference, measured in the same
 // run, and the ratio of the two. It starts bin/muster-worker and a sandbox, and stops all that it started.
 //
-//	make bench                                   all of it, below 12 minutes
-//	make bench QUICK=1                           fewer samples, below 3 minutes
+//	make bench                                   all of it, half an hour
+//	make bench QUICK=1                           fewer samples, 6 minutes
 //	go run ./deploy/bench -only steps,plan       some of it
 //	go run ./deploy/bench -compare a.json b.json what changed between two runs
 package main

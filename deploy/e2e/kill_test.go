@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,31 +28,6 @@ func luck(t *testing.T) *rand.Rand {
 	seed := uint64(number("MUSTER_SEED", int(time.Now().UnixNano()&0xffffff)))
 	t.Logf("MUSTER_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 1))
-}
-
-// tally counts, at the systems themselves, what a move did to them.
-type tally struct {
-	Timeline, Promotions int // of the new primary
-	Starts               int // of the old primary's server
-	Down, Up             int // the route's servers
-}
-
-func (s *shop) tally(t *testing.T, here, there string) tally {
-	t.Helper()
-	log, err := os.ReadFile(filepath.Join(s.sandbox.Dir(), "haproxy", "haproxy.log"))
-	require.NoError(t, err)
-	counted := tally{
-		Promotions: s.inLog(t, there, "received promote request"),
-		Starts:     s.inLog(t, here, "starting PostgreSQL"),
-		Down:       strings.Count(string(log), "DOWN for maintenance"),
-		Up:         strings.Count(string(log), "UP/READY"),
-	}
-	counted.Timeline = int(s.timeline(t))
-	return counted
-}
-
-func (a tally) since(b tally) tally {
-	return tally{a.Timeline - b.Timeline, a.Promotions - b.Promotions, a.Starts - b.Starts, a.Down - b.Down, a.Up - b.Up}
 }
 
 // sequence is what a journal says, without what a repetition may change: times, counts of attempts, and answers to those who asked twice.
