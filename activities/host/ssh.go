@@ -67,6 +67,27 @@ func (c *sshConn) keepAlive(every time.Duration) {
 	}
 }
 
+// check returns when it is known whether the connection lives on: a session that broke off may have been alone, and whoever opens the
+// host next must not be given a connection that is dead.
+func (c *sshConn) check() {
+	answered := make(chan error, 1)
+	go func() {
+		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		if err == nil {
+			return
+		}
+	case <-c.gone:
+		return
+	case <-time.After(time.Second):
+	}
+	c.close()
+	<-c.gone
+}
+
 func (c *sshConn) close() { _ = c.client.Close() }
 
 func (c *sshConn) alive() bool {
@@ -193,6 +214,7 @@ func (h *sshHost) explain(c activities.Command, op string, out activities.Output
 		}
 		return commandError(h.name, h.runAs, c, code, out)
 	default:
+		h.conn.check()
 		return unreachable(op, fmt.Errorf("connection lost, the command may run on: %w", err))
 	}
 }
