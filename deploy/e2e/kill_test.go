@@ -21,7 +21,7 @@ import (
 // allBoundaries is the number of kills (MUSTER_KILLS) from which on every boundary of every step is tried too, not a few of them.
 const allBoundaries = 50
 
-func kills() int { return number("MUSTER_KILLS", 6) }
+func kills() int { return number("MUSTER_KILLS", 4) }
 
 // luck is this run's own; MUSTER_SEED repeats another one's.
 func luck(t *testing.T) *rand.Rand {
