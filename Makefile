@@ -95,7 +95,7 @@ clean: ## Remove what was built
 ##@ Machine
 
 .PHONY: packages
-packages: ## Install what the tests need from Debian's packages: PostgreSQL, HAProxy, sshd, Chromium
+packages: ## Install what the tests need from Debian's packages: PostgreSQL, Redis, HAProxy, sshd, Chromium, an SMTP server
 	@deploy/install-packages
 
 .PHONY: demo-packages
