@@ -10,6 +10,8 @@ LDFLAGS  := -X main.version=$(VERSION) -X github.com/musterhq/muster/starter.Ver
 TOOL     := go tool -modfile=tools/go.mod
 # Test packages at a time. They run real databases and measure outages: more of them at once measure each other.
 PARALLEL ?= 2
+# They begin first: the rest fits beside them.
+LONGEST  := ./deploy/e2e ./activities/postgres
 FUZZTIME ?= 10s
 RELEASE  ?= v0.1
 
@@ -40,7 +42,7 @@ completion: build ## How to turn on shell completion
 
 .PHONY: test
 test: packages build ## Run every test, against real servers; ARGS='-run X' and PKG=./runbooks narrow it down
-	MUSTER_BIN=$(CURDIR)/bin go test -p $(PARALLEL) -timeout 15m $(ARGS) $(or $(PKG),./...)
+	MUSTER_BIN=$(CURDIR)/bin go test -p $(PARALLEL) -timeout 15m $(ARGS) $(or $(PKG),$(LONGEST) ./...)
 
 # Everything that `make test` does a few times of, in full: kills at every boundary of every step and at KILLS random instants,
 # operators at every boundary, Temporal away for two minutes. SEED repeats the luck of an earlier run, which prints it.
