@@ -180,7 +180,7 @@ func (d *Driver) awaitJob(ctx context.Context, m member, op, request string) err
 			return nil
 		case id == request:
 			return mapJob(op, outcome, m)
-		case time.Since(started) > 5*time.Second:
+		case time.Since(started) > 20*time.Second:
 			return &activities.Error{
 				Type: activities.ErrUnknown, Op: op, Err: errors.New("the job ended without saying how"),
 				Next: fmt.Sprintf("see %s.muster-job.log on host %s", m.own.DataDirectory, m.host),
