@@ -246,7 +246,7 @@ func (f *fakeTemporal) info(r *fakeRun) *workflow.WorkflowExecutionInfo {
 		StartTime: timestamppb.New(started), Status: enums.WORKFLOW_EXECUTION_STATUS_RUNNING,
 	}
 	if r.runbook != "" {
-		info.Memo = &common.Memo{Fields: map[string]*common.Payload{memoRunbook: payload(r.runbook)}}
+		info.Memo = &common.Memo{Fields: map[string]*common.Payload{run.MemoRunbook: payload(r.runbook)}}
 	}
 	if r.ended() {
 		info.Status, info.CloseTime = enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, timestamppb.New(started.Add(42*time.Second))

@@ -43,12 +43,6 @@ type listed struct {
 
 func (l listed) open() bool { return l.Ended == nil }
 
-// Memo fields that muster sets where it starts a run.
-const (
-	memoRunbook     = "runbook"
-	memoRequestedBy = "requested_by"
-)
-
 // each calls f with the runs that a visibility query finds, the newest first, until f returns false.
 func (e *engine) each(ctx context.Context, query string, f func(listed) bool) error {
 	request := &workflowservice.ListWorkflowExecutionsRequest{Namespace: e.namespace, PageSize: 100, Query: query}
@@ -100,7 +94,7 @@ func toListed(info *workflow.WorkflowExecutionInfo) (listed, bool) {
 	} else if l.State == "" {
 		l.State = string(run.StateRunning)
 	}
-	for key, into := range map[string]*string{memoRunbook: &l.Runbook, memoRequestedBy: &l.RequestedBy} {
+	for key, into := range map[string]*string{run.MemoRunbook: &l.Runbook, run.MemoRequestedBy: &l.RequestedBy} {
 		if p := info.GetMemo().GetFields()[key]; p != nil {
 			_ = converter.GetDefaultDataConverter().FromPayload(p, into) // a memo of somebody else's making stays empty
 		}

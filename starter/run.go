@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
+	"github.com/musterhq/muster/workflows"
 	"github.com/musterhq/muster/workflows/run"
 )
 
@@ -132,9 +133,9 @@ func (a *app) start(ctx context.Context, e *engine, o runOptions) (execution, er
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		// Without this the SDK returns the open run as if it had been started.
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
-		Memo:                                     map[string]any{memoRunbook: o.input.Runbook, memoRequestedBy: o.input.RequestedBy},
+		Memo:                                     map[string]any{run.MemoRunbook: o.input.Runbook, run.MemoRequestedBy: o.input.RequestedBy},
 		StaticSummary:                            fmt.Sprintf("%.60s, by %.60s", o.input.Runbook, o.input.RequestedBy),
-	}, workflowType(operation), o.input)
+	}, workflows.TypeOf(operation), o.input)
 	var running *serviceerror.WorkflowExecutionAlreadyStarted
 	if errors.As(err, &running) {
 		return execution{}, e.alreadyRunning(ctx, execution{id, running.RunId})
@@ -158,15 +159,4 @@ func (e *engine) alreadyRunning(ctx context.Context, x execution) error {
 		since = d.GetWorkflowExecutionInfo().GetStartTime().AsTime().Local().Format(time.DateTime)
 	}
 	return fail(next, "%s is running already, since %s; no worker answers who started it (run ID %s)", x.WorkflowID, since, x.RunID)
-}
-
-// workflowType is an operation's workflow: Failover of failover.
-func workflowType(operation string) string {
-	words := strings.Split(operation, "-")
-	for i, w := range words {
-		if w != "" {
-			words[i] = strings.ToUpper(w[:1]) + w[1:]
-		}
-	}
-	return strings.Join(words, "")
 }

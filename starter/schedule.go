@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/musterhq/muster/runbooks"
+	"github.com/musterhq/muster/workflows"
 	"github.com/musterhq/muster/workflows/run"
 )
 
@@ -114,9 +115,9 @@ func scheduleOptions(r runbooks.Resolved) client.ScheduleOptions {
 		Action: &client.ScheduleWorkflowAction{
 			// Temporal appends the time to the ID, so it is no lock between starts: the locks of the systems are.
 			ID:       r.Runbook.Operation + ":" + r.Estate.Name,
-			Workflow: workflowType(r.Runbook.Operation), TaskQueue: run.TaskQueue, WorkflowTaskTimeout: taskTimeout,
+			Workflow: workflows.TypeOf(r.Runbook.Operation), TaskQueue: run.TaskQueue, WorkflowTaskTimeout: taskTimeout,
 			Args: []any{run.Input{Runbook: r.Runbook.Name, Channel: "schedule", RequestedBy: "schedule"}},
-			Memo: map[string]any{memoRunbook: r.Runbook.Name, memoRequestedBy: "schedule"},
+			Memo: map[string]any{run.MemoRunbook: r.Runbook.Name, run.MemoRequestedBy: "schedule"},
 		},
 		Overlap:       enums.SCHEDULE_OVERLAP_POLICY_SKIP,
 		CatchupWindow: s.CatchUp.Or(runbooks.DefaultCatchUp),

@@ -136,17 +136,11 @@ func (c Config) startFor(temporal client.Client) func(context.Context, pagerduty
 			return err
 		}
 		book := resolved.Runbook
-		name := ""
-		for _, entry := range workflows.Registry() {
-			if entry.Operation == book.Operation {
-				name = entry.Name
-			}
-		}
 		options := client.StartWorkflowOptions{ID: fmt.Sprintf("%s:%s:%s", book.Operation, book.Estate, r.Key), TaskQueue: run.TaskQueue, WorkflowTaskTimeout: 2 * time.Second,
 			WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE, WorkflowExecutionErrorWhenAlreadyStarted: true,
 			StaticSummary: fmt.Sprintf("%s, for PagerDuty's incident %s", book.Name, r.Incident),
-			Memo:          map[string]any{"runbook": book.Name, "requested_by": "pagerduty"}}
-		_, err = temporal.ExecuteWorkflow(ctx, options, name, run.Input{Runbook: book.Name, RequestedBy: "pagerduty", Channel: "pagerduty " + r.URL})
+			Memo:          map[string]any{run.MemoRunbook: book.Name, run.MemoRequestedBy: "pagerduty"}}
+		_, err = temporal.ExecuteWorkflow(ctx, options, workflows.TypeOf(book.Operation), run.Input{Runbook: book.Name, RequestedBy: "pagerduty", Channel: "pagerduty " + r.URL})
 		var started *serviceerror.WorkflowExecutionAlreadyStarted
 		if errors.As(err, &started) {
 			return nil // the webhook was delivered again

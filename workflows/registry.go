@@ -2,6 +2,8 @@
 package workflows
 
 import (
+	"strings"
+
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/musterhq/muster/workflows/failover"
@@ -29,4 +31,16 @@ func Registry() []Entry {
 		{Name: run.NoticesName, Func: run.Notices, Versioning: workflow.VersioningBehaviorAutoUpgrade},
 		{Name: LockName, Func: run.Lock, Versioning: workflow.VersioningBehaviorAutoUpgrade},
 	}
+}
+
+// TypeOf is the workflow type of an operation, as runbooks call it: Failover of failover. A newer worker may have operations that
+// this list does not.
+func TypeOf(operation string) string {
+	words := strings.Split(operation, "-")
+	for i, w := range words {
+		if w != "" {
+			words[i] = strings.ToUpper(w[:1]) + w[1:]
+		}
+	}
+	return strings.Join(words, "")
 }

@@ -82,6 +82,9 @@ func TestRegistryNamesAreComplete(t *testing.T) {
 		require.False(t, seen[e.Name])
 		require.NotEqual(t, workflow.VersioningBehaviorUnspecified, e.Versioning)
 		seen[e.Name] = true
+		if e.Operation != "" {
+			require.Equal(t, e.Name, workflows.TypeOf(e.Operation))
+		}
 	}
 	require.DirExists(t, histories)
 	_, err := os.ReadDir(histories)

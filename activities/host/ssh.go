@@ -50,42 +50,38 @@ func (c *sshConn) keepAlive(every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		answered := make(chan struct{})
-		go func() {
-			// sshd answers a request that it does not know with a failure, which is a sign of life as well.
-			_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil)
-			close(answered)
-		}()
-		timeout := time.NewTimer(every)
-		select {
-		case <-answered:
-		case <-c.gone:
-		case <-timeout.C:
-			_ = c.client.Close()
+		if !c.answers(every) {
+			c.close()
 		}
-		timeout.Stop()
 	}
+}
+
+// answers says whether the other side gives a sign of life in time.
+func (c *sshConn) answers(within time.Duration) bool {
+	answered := make(chan error, 1)
+	go func() {
+		// sshd answers a request that it does not know with a failure, which is a sign of life as well.
+		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err
+	}()
+	timeout := time.NewTimer(within)
+	defer timeout.Stop()
+	select {
+	case err := <-answered:
+		return err == nil
+	case <-c.gone:
+	case <-timeout.C:
+	}
+	return false
 }
 
 // check returns when it is known whether the connection lives on: a session that broke off may have been alone, and whoever opens the
 // host next must not be given a connection that is dead.
 func (c *sshConn) check() {
-	answered := make(chan error, 1)
-	go func() {
-		_, _, err := c.client.SendRequest("keepalive@openssh.com", true, nil)
-		answered <- err
-	}()
-	select {
-	case err := <-answered:
-		if err == nil {
-			return
-		}
-	case <-c.gone:
-		return
-	case <-time.After(time.Second):
+	if !c.answers(time.Second) {
+		c.close()
+		<-c.gone
 	}
-	c.close()
-	<-c.gone
 }
 
 func (c *sshConn) close() { _ = c.client.Close() }

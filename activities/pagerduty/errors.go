@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +40,7 @@ func (x *exchange) Do(r *http.Request) (*http.Response, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	_ = answer.Body.Close()
-	x.status, x.wait = answer.StatusCode, waitOf(answer.Header, x.now())
+	x.status, x.wait = answer.StatusCode, activities.AsksToWait(answer.Header, x.now(), "Ratelimit-Reset") // the REST API's own
 	if err == nil && len(body) > maxAnswer {
 		err = fmt.Errorf("the answer is larger than %d MiB", maxAnswer>>20)
 	}
@@ -68,18 +67,6 @@ func said(body []byte) string {
 	_ = json.Unmarshal(body, &rest)
 	words := append([]string{events.Message, rest.Error.Message}, append(events.Errors, rest.Error.Errors...)...)
 	return strings.Join(words, " ")
-}
-
-func waitOf(h http.Header, now time.Time) string {
-	for _, name := range []string{"Retry-After", "Ratelimit-Reset"} { // the second is the REST API's own
-		if seconds, err := strconv.ParseUint(h.Get(name), 10, 31); err == nil {
-			return fmt.Sprintf("; it asks to wait %s", time.Duration(seconds)*time.Second)
-		}
-	}
-	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
-		return fmt.Sprintf("; it asks to wait %s", max(0, at.Sub(now)).Round(time.Second))
-	}
-	return ""
 }
 
 // failed is the only mapper of this driver. err is what go-pagerduty made of x; success is the one status that is none.

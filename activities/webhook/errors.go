@@ -33,7 +33,7 @@ func plain(err error) error {
 // refused is the error of an answer that is not 2xx.
 func (n *Notifier) refused(op string, target *url.URL, answer *http.Response) error {
 	code := answer.StatusCode
-	said := fmt.Errorf("%s answered %d %s%s", place(target), code, http.StatusText(code), wait(answer, n.now()))
+	said := fmt.Errorf("%s answered %d %s%s", place(target), code, http.StatusText(code), activities.AsksToWait(answer.Header, n.now()))
 	switch {
 	case code >= 200 && code < 300:
 		return nil

@@ -21,7 +21,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/musterhq/muster/activities"
@@ -128,15 +127,3 @@ func loopback(host string) bool {
 
 // place is what is said of a URL in errors and receipts.
 func place(u *url.URL) string { return u.Scheme + "://" + u.Host }
-
-// wait is how long an answer asks to wait, for people; empty where it does not say.
-func wait(answer *http.Response, now time.Time) string {
-	text := answer.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return fmt.Sprintf("; it asks to wait %s", time.Duration(seconds)*time.Second)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return fmt.Sprintf("; it asks to wait %s", max(0, at.Sub(now)).Round(time.Second))
-	}
-	return ""
-}

@@ -194,16 +194,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestRetryAfterCanBeADate(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{
-		"120": "; it asks to wait 2m0s", at.Add(90 * time.Second).Format(http.TimeFormat): "; it asks to wait 1m30s",
-		at.Add(-time.Hour).Format(http.TimeFormat): "; it asks to wait 0s", "": "", "soon": "", "-1": "", "99999999999999999999": "",
-	} {
-		require.Equal(t, want, wait(&http.Response{Header: http.Header{"Retry-After": {text}}}, at), text)
-	}
-}
-
 func TestASlowReceiverIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	r := receive(t, func(_ http.ResponseWriter, q *http.Request) { <-q.Context().Done() })

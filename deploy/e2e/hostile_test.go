@@ -103,7 +103,11 @@ func primaryReturns(t *testing.T, s *shop, m *members) {
 	mark := m.mark()
 	x := s.begin(t, runbook(here, "-unplanned"))
 	s.approve(t, x, "approve")
-	s.activity(t, x, "CatchUp", func() { require.NoError(t, s.sandbox.Mend(t.Context(), "primary:"+system)) })
+	s.activity(t, x, "CatchUp", func() { // the run stands still meanwhile, or it might stop the server that is just starting, to make it follow
+		require.NoError(t, s.cmd.Process.Signal(syscall.SIGSTOP))
+		defer func() { require.NoError(t, s.cmd.Process.Signal(syscall.SIGCONT)) }()
+		require.NoError(t, s.sandbox.Mend(t.Context(), "primary:"+system))
+	})
 	require.NotZero(t, s.sandbox.PID(system, here), "it is back")
 	s.approveAll(t, x) // what a server that runs again had written cannot be read from its files any more: people are asked
 	s.ended(t, x, journal.Passed)

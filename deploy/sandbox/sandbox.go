@@ -114,7 +114,7 @@ func up(ctx context.Context, o Options, test proc) (_ *Sandbox, err error) {
 	if err := own.canReach(ctx, dir); err != nil {
 		return nil, err
 	}
-	if err := s.choosePorts(); err != nil {
+	if err := s.choosePorts(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.save(); err != nil { // before the first process: from here on Down finds everything
@@ -177,14 +177,14 @@ func makeFolder(dir string) (string, bool, error) {
 	return dir, false, nil
 }
 
-func (s *Sandbox) choosePorts() error {
+func (s *Sandbox) choosePorts(ctx context.Context) error {
 	var names []string
 	for _, system := range s.state.Systems {
 		names = append(names, memberName(system, East), memberName(system, West), routeName(system))
 	}
 	names = append(names, "runtime", hostName(East), hostName(West))
 	names = append(names, s.redisPorts()...)
-	ports, err := freePorts(len(names))
+	ports, err := reservePorts(ctx, s.state.Dir, len(names))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/workflows/run"
 )
 
 func TestApproveOnThePage(t *testing.T) {
@@ -17,7 +19,7 @@ func TestApproveOnThePage(t *testing.T) {
 	v := b.signInAs("ada-1", w).hidden(t, "decision", "approve")
 	require.Equal(t, planHash, v.Get("plan"), "the form is for the plan that is shown")
 	v.Set("reason", "change 4711\r\nagreed")
-	answer := b.post(RunPath(shopID, shopIn), v)
+	answer := b.post(run.PagePath(shopID, shopIn), v)
 	require.Equal(t, http.StatusOK, answer.code, answer.body)
 	require.Contains(t, answer.body, "approve counted")
 	d := w.runs.decided[0]
@@ -26,11 +28,11 @@ func TestApproveOnThePage(t *testing.T) {
 	require.Equal(t, "oidc:"+w.issuer.URL+"#ada-1", d.Vouched)
 	require.Equal(t, "change 4711\nagreed", d.Reason)
 
-	require.Contains(t, b.post(RunPath(shopID, shopIn), v).body, "approve counted", "sent again, it is the same decision")
+	require.Contains(t, b.post(run.PagePath(shopID, shopIn), v).body, "approve counted", "sent again, it is the same decision")
 	require.Equal(t, w.runs.decided[0].Nonce, w.runs.decided[1].Nonce)
 	v.Del("decision")
 	v.Set("decision", "reject")
-	require.Contains(t, b.post(RunPath(shopID, shopIn), v).body, "no gate is open", "and never the answer to another one")
+	require.Contains(t, b.post(run.PagePath(shopID, shopIn), v).body, "no gate is open", "and never the answer to another one")
 }
 
 func TestOperateOnThePage(t *testing.T) {
@@ -100,7 +102,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 			if tt.breaks != nil {
 				tt.breaks(w)
 			}
-			answer := b.post(RunPath(shopID, shopIn), v, tt.header...)
+			answer := b.post(run.PagePath(shopID, shopIn), v, tt.header...)
 			require.Equal(t, tt.code, answer.code, answer.body)
 			require.Contains(t, answer.body, tt.want)
 			require.Len(t, w.runs.decided, tt.sent)
@@ -147,7 +149,7 @@ func TestRunsThatDoNotAnswer(t *testing.T) {
 	w.runs.mu.Lock()
 	w.runs.down = errors.New("connection refused to 10.0.0.9:7233")
 	w.runs.mu.Unlock()
-	for _, path := range []string{"/", RunPath(shopID, shopIn), "/runs/" + shopID} {
+	for _, path := range []string{"/", run.PagePath(shopID, shopIn), "/runs/" + shopID} {
 		answer := b.get(path)
 		require.Equal(t, http.StatusBadGateway, answer.code)
 		require.NotContains(t, answer.body, "10.0.0.9", "what is inside stays inside")

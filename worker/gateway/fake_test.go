@@ -130,7 +130,7 @@ func (f *fakeRuns) proven(s *run.Status, name, gateway, signature string, text [
 	if !known {
 		return "the estate lists nobody called " + name
 	}
-	if !may(person, what) {
+	if !what.To(person.Roles) {
 		return fmt.Sprintf("%s may not %s", name, what)
 	}
 	return ""

@@ -24,6 +24,7 @@ import (
 
 	"github.com/musterhq/muster/runbooks"
 	"github.com/musterhq/muster/worker/gateway/gatewaytest"
+	"github.com/musterhq/muster/workflows/run"
 )
 
 var (
@@ -212,7 +213,7 @@ func (b *browser) signInAs(subject string, w *world) reply {
 // callback returns where the issuer sends the browser after the sign-in.
 func (b *browser) callback(subject string, w *world) string {
 	b.t.Helper()
-	toIssuer := b.get("/sign-in?back=" + url.QueryEscape(RunPath(shopID, shopIn)))
+	toIssuer := b.get("/sign-in?back=" + url.QueryEscape(run.PagePath(shopID, shopIn)))
 	require.Equal(b.t, http.StatusSeeOther, toIssuer.code, "%s\n%s", toIssuer.body, w.log)
 	u, err := url.Parse(toIssuer.header.Get("Location"))
 	require.NoError(b.t, err)

@@ -203,9 +203,4 @@ func (g *Gateway) Stop() error {
 	return g.stopErr
 }
 
-// RunPath is the path of a run's page, below the gateway's URL.
-func RunPath(workflowID, runID string) string {
-	return "/runs/" + pathEscape(workflowID) + "/" + pathEscape(runID)
-}
-
 var _ activities.Hear = (*Gateway)(nil).Hear

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/workflows/run"
 )
 
 func TestOptionsAreChecked(t *testing.T) {
@@ -255,7 +257,7 @@ func TestWithoutSignInThereAreNoPages(t *testing.T) {
 	w := started(t, func(o *Options) { o.OIDC = nil })
 	b := w.browser(t)
 	require.Contains(t, b.get("/").body, "muster approve")
-	require.Equal(t, http.StatusNotFound, b.get(RunPath(shopID, shopIn)).code)
+	require.Equal(t, http.StatusNotFound, b.get(run.PagePath(shopID, shopIn)).code)
 	require.Equal(t, http.StatusOK, b.get("/healthz").code)
 	_, accepted, err := w.Hear(t.Context(), click(nil))
 	require.NoError(t, err)

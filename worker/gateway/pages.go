@@ -126,7 +126,7 @@ func (g *Gateway) latest(w http.ResponseWriter, r *http.Request, s session) {
 	case err != nil:
 		g.silent(w, r, s, err)
 	default:
-		http.Redirect(w, r, RunPath(status.Header.WorkflowID, status.Header.RunID), http.StatusSeeOther)
+		http.Redirect(w, r, run.PagePath(status.Header.WorkflowID, status.Header.RunID), http.StatusSeeOther)
 	}
 }
 
@@ -141,7 +141,7 @@ func (g *Gateway) seen(r *http.Request, s session, runID string) (run.Status, fo
 		return run.Status{}, found{}, err
 	}
 	person, err := findPerson(estate, s.Who)
-	if err != nil || !may(person.person, run.MayLook) {
+	if err != nil || !run.MayLook.To(person.person.Roles) {
 		g.log.Info("not shown", "who", s.Who, "workflow", status.Header.WorkflowID, "person", person.name)
 		return run.Status{}, found{}, ErrNoRun
 	}
@@ -169,7 +169,7 @@ func (g *Gateway) showRun(w http.ResponseWriter, r *http.Request, s session, cod
 		return
 	}
 	v := &runView{Status: status, Person: person, Told: told, Typed: typed, Nonce: token(), Now: g.now().UTC(),
-		Decides: may(person.person, run.MayDecide), Operates: may(person.person, run.MayIntervene)}
+		Decides: run.MayDecide.To(person.person.Roles), Operates: run.MayIntervene.To(person.person.Roles)}
 	workflowID, runID := status.Header.WorkflowID, status.Header.RunID
 	plan, err := g.opts.Runs.Plan(r.Context(), workflowID, runID)
 	if err == nil && plan.Hash != "" {
@@ -271,7 +271,7 @@ func (e estates) has(name string) bool {
 		if err == nil {
 			var person found
 			person, err = findPerson(estate, e.who)
-			is = err == nil && may(person.person, run.MayLook)
+			is = err == nil && run.MayLook.To(person.person.Roles)
 		}
 		e.is[name] = is
 	}

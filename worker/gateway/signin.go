@@ -251,5 +251,3 @@ func localPath(path string) string {
 	}
 	return path
 }
-
-func pathEscape(segment string) string { return url.PathEscape(segment) }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/workflows/run"
 )
 
 func TestSignInShowsTheRun(t *testing.T) {
 	t.Parallel()
 	w := started(t, nil)
 	b := w.browser(t)
-	asked := b.get(RunPath(shopID, shopIn))
+	asked := b.get(run.PagePath(shopID, shopIn))
 	require.Equal(t, http.StatusUnauthorized, asked.code)
 	require.NotContains(t, asked.body, planHash)
 	require.Contains(t, asked.body, `href="/sign-in?back=%2Fruns%2Ffailover%3Ashop%2F`)
@@ -130,7 +132,7 @@ func TestWhoSeesWhat(t *testing.T) {
 			require.NotContains(t, list.body, tt.not)
 			latest := b.get("/runs/" + shopID)
 			if tt.code == http.StatusOK {
-				require.Equal(t, RunPath(shopID, shopIn), latest.header.Get("Location"))
+				require.Equal(t, run.PagePath(shopID, shopIn), latest.header.Get("Location"))
 			} else {
 				require.Equal(t, http.StatusNotFound, latest.code)
 			}
@@ -171,11 +173,11 @@ func TestASessionOutlivesTheWorker(t *testing.T) {
 	b := w.browser(t)
 	b.signInAs("ada-1", w)
 	o := w.opts
-	o.Address = w.Address()
 	require.NoError(t, w.Stop())
 	again, err := New(o)
 	require.NoError(t, err)
 	require.NoError(t, again.Start(t.Context()))
 	t.Cleanup(func() { require.NoError(t, again.Stop()) })
+	b.base = again.URL() // another port: cookies know none, and somebody may have taken the old one
 	require.Equal(t, http.StatusOK, b.get("/").code)
 }

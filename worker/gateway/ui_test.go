@@ -13,6 +13,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/workflows/run"
 )
 
 // chromium starts a headless browser that asks the network for nothing but the page. It runs no script of a page.
@@ -95,14 +97,14 @@ func TestApproveInABrowser(t *testing.T) {
 	t.Parallel()
 	w := started(t, nil)
 	ctx := chromium(t)
-	run := w.URL() + RunPath(shopID, shopIn)
-	within(t, ctx, chromedp.Navigate(run), chromedp.WaitVisible(css(`a.button.main`)))
+	page := w.URL() + run.PagePath(shopID, shopIn)
+	within(t, ctx, chromedp.Navigate(page), chromedp.WaitVisible(css(`a.button.main`)))
 	picture(t, ctx, "sign-in")
 	within(t, ctx, chromedp.Click(css(`a.button.main`)), chromedp.WaitVisible(css(`#subject`)), chromedp.SendKeys(css(`#subject`), "ada-1"), chromedp.Click(css(`#go`)),
 		chromedp.WaitVisible(css(`button[value="approve"]`)))
 	at, err := chromedp.Run(ctx, chromedp.Location())
 	require.NoError(t, err)
-	require.Equal(t, run, at, "the sign-in comes back to the page that was asked for")
+	require.Equal(t, page, at, "the sign-in comes back to the page that was asked for")
 	look := func(name string) {
 		for _, scheme := range []string{"light", "dark"} {
 			within(t, ctx, emulate(scheme, 1280))
@@ -131,7 +133,7 @@ func TestApproveInABrowser(t *testing.T) {
 	require.Equal(t, []string{"approve", "ada", "change 4711", planHash}, []string{d.Decision, d.Approver, d.Reason, d.PlanHash})
 
 	within(t, ctx, chromedp.Click(css(`form.who button`)), chromedp.WaitVisible(css(`a.button.main`)))
-	within(t, ctx, chromedp.Navigate(run), chromedp.WaitVisible(css(`a.button.main`)))
+	within(t, ctx, chromedp.Navigate(page), chromedp.WaitVisible(css(`a.button.main`)))
 }
 
 // emulate sets the colours that the person wants and the width of the window.

@@ -28,7 +28,7 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"since": func(now, t time.Time) string { return span(now.Sub(t)) },
 	"took":  func(s run.StepStatus) string { return took(s) },
 	"short": func(hash string) string { return cut12(hash) },
-	"path":  RunPath,
+	"path":  run.PagePath,
 	"next":  func(i int) int { return i + 1 },
 	"facts": facts,
 	"badge": badgeOf,

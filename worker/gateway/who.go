@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/runbooks"
-	"github.com/musterhq/muster/workflows/run"
 )
 
 // Kinds of names that a channel vouches for: "slack:T0123ABCD/U0456EFGH".
@@ -90,9 +89,4 @@ func nobodys(estate runbooks.Estate, who string) string {
 		}
 		who = "unknown:" + who
 	}
-}
-
-// may says whether p's roles allow it; the run asks the same, and its answer counts.
-func may(p runbooks.Person, what run.Permission) bool {
-	return slices.ContainsFunc(p.Roles, func(role string) bool { return slices.Contains(run.Permissions[what], role) })
 }

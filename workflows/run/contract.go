@@ -22,6 +22,9 @@ const (
 	SignalRelease   = "lock-release"
 	QueryLock       = "lock" // -> LockStatus
 
+	MemoRunbook     = "runbook" // set by who starts a run, for lists
+	MemoRequestedBy = "requested_by"
+
 	AttributeEstate    = "MusterEstate"
 	AttributeOperation = "MusterOperation"
 	AttributeState     = "MusterState"

@@ -38,13 +38,12 @@ func (r *Run) awaitDecision(ctx workflow.Context, g *gate) (bool, error) {
 	return workflow.AwaitWithTimeout(ctx, left, decided)
 }
 
-// escalate asks more people, where the runbook names them; once for each gate.
+// escalate asks more people, where the runbook names them. The gate calls it once.
 func (r *Run) escalate(ctx workflow.Context, g *gate) bool {
 	more := g.config.Escalate
-	if more == nil || g.escalated {
+	if more == nil {
 		return false
 	}
-	g.escalated = true
 	if len(g.config.Approvers) > 0 || len(g.config.Roles) > 0 { // else everybody may decide already
 		g.config.Approvers = slices.Concat(g.config.Approvers, more.Approvers)
 		g.config.Roles = slices.Concat(g.config.Roles, more.Roles)

@@ -35,7 +35,6 @@ type gate struct {
 	outcome   journal.Outcome
 	rejecter  string
 	decisions []activities.NoticeDecision // that counted
-	escalated bool
 }
 
 // SetPlan records the plan that the next gates are bound to.

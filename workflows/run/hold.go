@@ -3,6 +3,7 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -56,12 +57,7 @@ func (r *Run) stopped(ctx workflow.Context, err error) error {
 // settle sets the run's state from what it waits for.
 func (r *Run) settle(ctx workflow.Context) {
 	state := StateRunning
-	for _, st := range r.steps {
-		if st.State == stepHeld {
-			state = StateHeld
-		}
-	}
-	if r.paused != nil {
+	if r.holds() || r.paused != nil {
 		state = StateHeld
 	}
 	for _, g := range r.gates {
@@ -134,7 +130,7 @@ func (r *Run) checkIntervention(v Intervention) error {
 		return fmt.Errorf("the run has ended or is undoing: nothing can be changed any more")
 	}
 	stops := v.Action == ActionPause || v.Action == ActionResume || v.Action == ActionAbort
-	if stops && r.ending && r.heldNames() == noneHeld {
+	if stops && r.ending && !r.holds() {
 		return fmt.Errorf("too late for %s: the run's work is done and it is ending", v.Action)
 	}
 	switch v.Action {
@@ -178,6 +174,11 @@ func (r *Run) checkHeld(v Intervention) error {
 	return err
 }
 
+// holds says whether a step is held.
+func (r *Run) holds() bool {
+	return slices.ContainsFunc(r.steps, func(st *step) bool { return st.State == stepHeld })
+}
+
 // heldStep returns the held step of that ID, or the only held one where the ID is empty.
 func (r *Run) heldStep(id string) *step {
 	var found *step
@@ -198,8 +199,6 @@ func (r *Run) heldStep(id string) *step {
 	return found
 }
 
-const noneHeld = "no step is held"
-
 func (r *Run) heldNames() string {
 	names := ""
 	for _, st := range r.steps {
@@ -208,7 +207,7 @@ func (r *Run) heldNames() string {
 		}
 	}
 	if names == "" {
-		return noneHeld
+		return "no step is held"
 	}
 	return "held are:" + names
 }

@@ -45,7 +45,7 @@ func (r *Run) identify(s sender, trust string, may Permission) (string, error) {
 		return "", fmt.Errorf("who sends this? the payload names nobody")
 	}
 	person, known := r.Document.Estate.People[s.name]
-	if known && !may.to(person.Roles) {
+	if known && !may.To(person.Roles) {
 		return "", fmt.Errorf("%s has the roles %v in estate %s, and this needs %s", s.name, person.Roles, r.header.Estate, strings.Join(Permissions[may], " or "))
 	}
 	if s.signature == "" {

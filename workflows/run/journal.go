@@ -88,7 +88,7 @@ func (r *Run) status() Status {
 	}
 	if len(s.Holds) > 0 {
 		for _, name := range workflow.DeterministicKeys(r.Document.Estate.People) {
-			if MayIntervene.to(r.Document.Estate.People[name].Roles) {
+			if MayIntervene.To(r.Document.Estate.People[name].Roles) {
 				s.Operators = append(s.Operators, name)
 			}
 		}

@@ -122,9 +122,6 @@ func (b *mailbox) late(now time.Time) string {
 }
 
 func (r *Run) notified(ctx workflow.Context, b *mailbox, n activities.Notice, why string) {
-	if r.state == StateEnded || r.verdict != "" {
-		return // the journal is closed
-	}
 	e := journal.Entry{Kind: journal.Notified, Phase: r.phase, Channel: b.name, Title: n.Title, Action: string(n.Event), Outcome: journal.Changed}
 	if why != "" {
 		e.Outcome, e.Message = journal.Failed, "has not arrived: "+why
@@ -160,11 +157,16 @@ func (r *Run) handOver(ctx workflow.Context) {
 	_ = child.GetChildWorkflowExecution().Get(ctx, nil) // it is started, or there is nobody to tell
 }
 
+// PagePath is the path of a run's page, below its gateway's URL.
+func PagePath(workflowID, runID string) string {
+	return "/runs/" + url.PathEscape(workflowID) + "/" + url.PathEscape(runID)
+}
+
 // page is where the gateway shows this run; empty where the estate has no gateway with pages.
 func (r *Run) page() string {
 	for _, name := range workflow.DeterministicKeys(r.Document.Estate.Gateways) {
 		if at := r.Document.Estate.Gateways[name].URL; at != "" {
-			return at + "/runs/" + url.PathEscape(r.header.WorkflowID) + "/" + r.header.RunID
+			return at + PagePath(r.header.WorkflowID, r.header.RunID)
 		}
 	}
 	return ""

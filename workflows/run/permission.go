@@ -19,6 +19,7 @@ var Permissions = map[Permission][]string{
 	MayDecide:    {"approver", "admin"},
 }
 
-func (p Permission) to(roles []string) bool {
+// To says whether somebody with these roles may.
+func (p Permission) To(roles []string) bool {
 	return slices.ContainsFunc(roles, func(role string) bool { return slices.Contains(Permissions[p], role) })
 }
