@@ -100,7 +100,7 @@ type Command struct {
 	Args  []string
 	Stdin string            // never logged
 	Env   map[string]string // never logged; secrets go here or to Stdin, not to Args
-	// Lock is a path on the host: the command runs while holding an exclusive flock(1) on it and fails at once where
+	// Lock is a path on the host: the command runs while holding an exclusive flock(1) on it and fails after two seconds where
 	// another command holds it. It outlives the worker: a command that a killed worker left behind is not run twice.
 	Lock string
 	// Detach starts the command in a session of its own and returns: its end is observed, not awaited.

@@ -44,12 +44,16 @@ func check(c activities.Command) error {
 	return nil
 }
 
+// A look that asks whether a lock is held holds it for a moment, shared: who then gave up at once would be refused for nothing, and
+// where it runs detached nobody would hear of it.
+const lockWaitSeconds = "2"
+
 // locked puts flock(1) before the command where it has a Lock. Descendants hold the lock too: it is free when all of them ended.
 func locked(c activities.Command) []string {
 	if c.Lock == "" {
 		return c.Args
 	}
-	return append([]string{"flock", "--nonblock", "--conflict-exit-code", strconv.Itoa(BusyCode), c.Lock}, c.Args...)
+	return append([]string{"flock", "--wait", lockWaitSeconds, "--conflict-exit-code", strconv.Itoa(BusyCode), c.Lock}, c.Args...)
 }
 
 // wrapped is the command as a vector that takes environment and stdin from one stream, run as another user where asked.

@@ -182,6 +182,13 @@ func TestLock(t *testing.T) {
 		_, err = h.Run(t.Context(), activities.Command{Args: []string{"false"}, Lock: lock})
 		require.Error(t, err)
 		require.False(t, host.Busy(err), "a command that failed is not a lock that is held")
+
+		looks := scratch(t, "looks")
+		_, err = h.Run(t.Context(), activities.Command{Detach: true, Args: []string{"flock", "--shared", lock, "sh", "-c", "echo x >" + looks + "; sleep 0.2"}})
+		require.NoError(t, err)
+		awaitFile(t, looks)
+		_, err = h.Run(t.Context(), activities.Command{Args: []string{"true"}, Lock: lock})
+		require.NoError(t, err, "a look holds the lock for a moment only")
 	})
 }
 

@@ -282,7 +282,7 @@ func (d *Driver) dropSlots(ctx context.Context, from, to member) error {
 
 // hopeless are the words with which a standby says that it can never stream from this primary with the data that it has.
 var hopeless = []string{
-	"has already been removed", "forked off from this server", "is not a child of this server's history",
+	"has already been removed", "is not in this server's history", "is not a child of this server's history",
 	"new timeline", "is ahead of the WAL flush position", "could not locate a valid checkpoint record",
 }
 
@@ -301,6 +301,11 @@ func (d *Driver) awaitStream(ctx context.Context, from, to member) (never bool, 
 			return false, err
 		case err != nil:
 			why = oneLine(err)
+		case !s.InRecovery:
+			return false, &activities.Error{
+				Type: activities.ErrNotYet, Op: from.op("follow with"), Err: errors.New("the server is a primary: somebody started it while it was made a standby"),
+				Next: "it is stopped and made a standby again; keep what starts it (an init system, a cluster manager) from doing so",
+			}
 		default:
 			if why = d.notFollowing(s, primary, from, to); d.onlySlotsLeft(s, primary, from, to) {
 				return false, nil

@@ -127,6 +127,8 @@ func killAll(ctx context.Context, procs []proc) error {
 
 // purge removes what is in the folder, and the folder where it is ours.
 func (s *Sandbox) purge(folder bool) error {
+	closeSockets(s.sockets)
+	s.sockets = nil
 	s.removeSegments()
 	if err := s.unmount(); err != nil {
 		return err

@@ -1,95 +1,19 @@
 package sandbox
 
 import (
-	"bufio"
-	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
-	"time"
-
-	"github.com/gofrs/flock"
 )
 
-// reservePorts returns n ports of loopback on which nobody listens and which no other sandbox has, whether it listens there at the
-// moment or not. They stay reserved as long as the folder exists. The file that lists them is one for each user.
-func reservePorts(ctx context.Context, dir string, n int) ([]int, error) {
-	folder := filepath.Join(os.TempDir(), fmt.Sprintf("muster-ports-of-%d", os.Geteuid()))
-	if err := ownFolder(folder); err != nil {
-		return nil, fmt.Errorf("reserve ports: %w", err)
-	}
-	path := filepath.Join(folder, "ports")
-	lock := flock.New(path + ".lock")
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
-		return nil, fmt.Errorf("reserve ports: lock %s: %w", lock.Path(), err)
-	}
-	defer func() { _ = lock.Unlock() }()
-	taken, lines, err := reserved(path)
-	if err != nil {
-		return nil, fmt.Errorf("reserve ports: %w", err)
-	}
-	ports, err := freePorts(n, taken)
-	if err != nil {
-		return nil, err
-	}
-	for _, port := range ports {
-		lines = append(lines, fmt.Sprintf("%d %s", port, dir))
-	}
-	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		return nil, fmt.Errorf("reserve ports: %w", err)
-	}
-	return ports, nil
-}
-
-// ownFolder makes the folder where it is missing, and accepts nobody else's: everybody may write beside it.
-func ownFolder(path string) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
-		return err
-	}
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
-	}
-	if of, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || !ok || int(of.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s is not a folder of this user: remove it", path)
-	}
-	return nil
-}
-
-// reserved reads the reservations of sandboxes whose folders exist.
-func reserved(path string) (taken map[int]bool, lines []string, err error) {
-	taken = map[int]bool{}
-	file, err := os.Open(path)
-	if os.IsNotExist(err) {
-		return taken, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = file.Close() }()
-	for text := bufio.NewScanner(file); text.Scan(); err = text.Err() {
-		number, dir, _ := strings.Cut(text.Text(), " ")
-		port, bad := strconv.Atoi(number)
-		if _, gone := os.Stat(dir); bad != nil || gone != nil {
-			continue
-		}
-		taken[port] = true
-		lines = append(lines, text.Text())
-	}
-	return taken, lines, err
-}
-
-// freePorts returns n ports that are not taken. They lie below the range from which the kernel takes
-// the source ports of outgoing connections: in that range a client that keeps trying the port of a stopped server ends
-// up, sooner or later, connected to itself, and the server cannot bind.
-func freePorts(n int, taken map[int]bool) ([]int, error) {
+// freePorts returns n ports of loopback that nobody has, and holds them until the caller closes the sockets (or ends). They lie below
+// the range from which the kernel takes the source ports of outgoing connections: in that range a client that keeps trying the port of
+// a stopped server ends up, sooner or later, connected to itself, and the server cannot bind.
+func freePorts(n int) (ports, sockets []int, err error) {
 	low, high := 10000, 32767
 	var first int
 	if data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
@@ -97,25 +21,46 @@ func freePorts(n int, taken map[int]bool) ([]int, error) {
 			high = first - 1
 		}
 	}
-	var ports []int
 	for range 1000 {
 		port := low + rand.IntN(high-low)
-		if taken[port] {
+		socket, err := holdPort(port)
+		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}
-		taken[port] = true
-		l, err := net.Listen("tcp", loopback(port))
 		if err != nil {
-			continue
+			closeSockets(sockets)
+			return nil, nil, fmt.Errorf("hold port %d: %w", port, err)
 		}
-		if err := l.Close(); err != nil {
-			return nil, fmt.Errorf("free port %d again: %w", port, err)
-		}
+		sockets = append(sockets, socket)
 		if ports = append(ports, port); len(ports) == n {
-			return ports, nil
+			return ports, sockets, nil
 		}
 	}
-	return nil, fmt.Errorf("no %d free ports on 127.0.0.1 between %d and %d", n, low, high)
+	closeSockets(sockets)
+	return nil, nil, fmt.Errorf("no %d free ports on 127.0.0.1 between %d and %d", n, low, high)
+}
+
+// holdPort keeps a port from others, also while its server is down: a socket that is bound and does not listen leaves the port to who
+// binds with SO_REUSEADDR, as servers do. Another sandbox that looks for free ports comes here, and binds without it.
+func holdPort(port int) (socket int, err error) {
+	socket, err = syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	err = syscall.Bind(socket, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+	if err == nil {
+		err = syscall.SetsockoptInt(socket, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+	}
+	if err != nil {
+		return 0, errors.Join(err, syscall.Close(socket))
+	}
+	return socket, nil
+}
+
+func closeSockets(sockets []int) {
+	for _, socket := range sockets {
+		_ = syscall.Close(socket)
+	}
 }
 
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

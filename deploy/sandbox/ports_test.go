@@ -1,31 +1,30 @@
 package sandbox
 
 import (
-	"os"
-	"strconv"
+	"net"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestPortsStayReservedWhileTheFolderExists(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	one, other := t.TempDir(), t.TempDir()
-	ports, err := reservePorts(t.Context(), one, 40)
+func TestPortsAreHeldWhileTheirServersAreDown(t *testing.T) {
+	t.Parallel()
+	ports, sockets, err := freePorts(3)
 	require.NoError(t, err)
-	more, err := reservePorts(t.Context(), other, 40)
-	require.NoError(t, err)
-	require.NotSubset(t, ports, more)
-
-	path := os.Getenv("TMPDIR") + "/muster-ports-of-" + strconv.Itoa(os.Geteuid()) + "/ports"
-	taken, _, err := reserved(path)
-	require.NoError(t, err)
-	require.Len(t, taken, 80, "nobody listens on them, and nobody else gets them")
-	require.NoError(t, os.RemoveAll(one))
-	taken, _, err = reserved(path)
-	require.NoError(t, err)
-	require.Len(t, taken, 40)
-	for _, port := range more {
-		require.True(t, taken[port])
+	for range 2 { // a server starts, stops, and starts again
+		_, err = holdPort(ports[0])
+		require.ErrorIs(t, err, syscall.EADDRINUSE, "no other sandbox gets it")
+		server, err := net.Listen("tcp", loopback(ports[0]))
+		require.NoError(t, err, "its server does")
+		_, err = holdPort(ports[0])
+		require.ErrorIs(t, err, syscall.EADDRINUSE)
+		require.NoError(t, server.Close())
 	}
+	_, err = net.Dial("tcp", loopback(ports[0]))
+	require.ErrorIs(t, err, syscall.ECONNREFUSED, "clients see that nobody is there")
+	closeSockets(sockets)
+	socket, err := holdPort(ports[0])
+	require.NoError(t, err)
+	closeSockets([]int{socket})
 }

@@ -49,6 +49,8 @@ type Options struct {
 type Sandbox struct {
 	mu    sync.Mutex // guards state while Up works on several systems
 	state state
+
+	sockets []int // hold the ports, where this process chose them
 }
 
 // state is what the sandbox's file says, so that another process can go on with it.
@@ -114,7 +116,7 @@ func up(ctx context.Context, o Options, test proc) (_ *Sandbox, err error) {
 	if err := own.canReach(ctx, dir); err != nil {
 		return nil, err
 	}
-	if err := s.choosePorts(ctx); err != nil {
+	if err := s.choosePorts(); err != nil {
 		return nil, err
 	}
 	if err := s.save(); err != nil { // before the first process: from here on Down finds everything
@@ -177,17 +179,18 @@ func makeFolder(dir string) (string, bool, error) {
 	return dir, false, nil
 }
 
-func (s *Sandbox) choosePorts(ctx context.Context) error {
+func (s *Sandbox) choosePorts() error {
 	var names []string
 	for _, system := range s.state.Systems {
 		names = append(names, memberName(system, East), memberName(system, West), routeName(system))
 	}
 	names = append(names, "runtime", hostName(East), hostName(West))
 	names = append(names, s.redisPorts()...)
-	ports, err := reservePorts(ctx, s.state.Dir, len(names))
+	ports, sockets, err := freePorts(len(names))
 	if err != nil {
 		return err
 	}
+	s.sockets = sockets
 	s.state.Ports = map[string]int{}
 	for i, name := range names {
 		s.state.Ports[name] = ports[i]
