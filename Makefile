@@ -101,5 +101,5 @@ packages: ## Install what the tests need from Debian's packages: PostgreSQL, Red
 	@deploy/install-packages
 
 .PHONY: demo-packages
-demo-packages: ## Install what the demo needs: PostgreSQL, HAProxy
-	@deploy/install-packages postgresql haproxy
+demo-packages: ## Install what the demo needs: PostgreSQL, Redis, HAProxy
+	@deploy/install-packages postgresql redis-server haproxy

@@ -43,9 +43,9 @@ func newDemo(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "A real estate fails over and back while clients write; nothing is left behind but the evidence",
-		Long: `A real two-site PostgreSQL estate fails over and back on this machine while clients write.
+		Long: `A real two-site estate, PostgreSQL and Redis, fails over and back on this machine while clients write to both.
 
-The demo starts muster-worker with Temporal inside and a sandbox (PostgreSQL, HAProxy; what is missing is installed from Debian's
+The demo starts muster-worker with Temporal inside and a sandbox (PostgreSQL, Redis, HAProxy; what is missing is installed from Debian's
 packages, after saying so), shows the plan, asks you, moves the estate, moves it back, and prints what clients saw of it. When it
 ends, or is interrupted, it stops everything and keeps only the evidence.
 
@@ -70,7 +70,7 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 	if d.evidence, err = demoEvidence(o.dir); err != nil {
 		return err
 	}
-	if err := sandbox.Install(ctx, a.people(), sandbox.Missing(sandbox.Options{})); err != nil {
+	if err := sandbox.Install(ctx, a.people(), sandbox.Missing(sandbox.Options{Redis: runbooks.RedisReplication})); err != nil {
 		return err
 	}
 	defer func() {
@@ -130,9 +130,9 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("Building an estate: PostgreSQL primary at east, streaming standby at west, HAProxy in front ...\n")
+	d.say("Building an estate: PostgreSQL (orders) and Redis (sessions), primaries at east, standbys at west, HAProxy in front ...\n")
 	d.sandbox, err = sandbox.Up(ctx, sandbox.Options{
-		Dir: filepath.Join(d.dir, "sandbox"), Trust: "signed",
+		Dir: filepath.Join(d.dir, "sandbox"), Trust: "signed", Redis: runbooks.RedisReplication,
 		People: map[string]runbooks.Person{presenter: {Name: "who watches the demo", Roles: []string{"operator", "approver"}, Keys: []string{public}}},
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/musterhq/muster/deploy/sandbox"
 	"github.com/musterhq/muster/internal/local"
+	"github.com/musterhq/muster/runbooks"
 )
 
 type sandboxOptions struct {
@@ -28,6 +29,7 @@ func newSandbox(a *app) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return a.runSandboxUp(cmd.Context(), o) },
 	}
 	up.Flags().StringSliceVar(&o.Systems, "system", nil, "systems of the estate (default: orders)")
+	up.Flags().StringVar(&o.Redis, "redis", runbooks.RedisReplication, "how the Redis system sessions is managed: "+redisShapes)
 	up.Flags().BoolVar(&o.SSH, "ssh", false, "reach the hosts through a real sshd, one for each site")
 	up.Flags().StringVar(&o.Trust, "trust", "unsigned", "signed or unsigned: what decisions need")
 	up.Flags().BoolVar(&o.install, "install", false, "install the Debian packages that are missing")
@@ -64,7 +66,7 @@ func newSandbox(a *app) *cobra.Command {
 	broken := &cobra.Command{
 		Use:   "break WHAT",
 		Short: "Kill a part with SIGKILL: primary, standby, route or host",
-		Long:  "Kill a part with SIGKILL: primary, standby, route or host; primary:orders or host:west for one of them.",
+		Long:  "Kill a part with SIGKILL: primary, standby, route or host; primary:orders, standby:sessions or host:west for one of them.",
 		Args:  args(cobra.ExactArgs(1)), ValidArgs: parts,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.inSandbox(o, func(s *sandbox.Sandbox) error {
@@ -93,10 +95,12 @@ func newSandbox(a *app) *cobra.Command {
 			})
 		},
 	}
-	c := group("sandbox", "A real two-site PostgreSQL estate on this machine, to try things on", up, down, status, broken, mend)
+	c := group("sandbox", "A real two-site estate on this machine, PostgreSQL and Redis, to try things on", up, down, status, broken, mend)
 	c.PersistentFlags().StringVar(&o.Dir, "dir", "", "its folder (default: sandbox in the state folder)")
 	return c
 }
+
+const redisShapes = "replication, sentinel, cluster or none"
 
 var parts = []cobra.Completion{"primary", "standby", "route", "host"}
 
@@ -115,6 +119,13 @@ func (a *app) runSandboxUp(ctx context.Context, o sandboxOptions) error {
 	}
 	if o.Trust != "signed" && o.Trust != "unsigned" {
 		return usagef("--trust is signed or unsigned, not %q", o.Trust)
+	}
+	switch o.Redis {
+	case runbooks.RedisReplication, runbooks.RedisSentinel, runbooks.RedisCluster:
+	case "none":
+		o.Redis = ""
+	default:
+		return usagef("--redis is %s, not %q", redisShapes, o.Redis)
 	}
 	o.Dir = dir
 	if o.install {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/deploy/sandbox"
 )
 
 // demo is `muster demo --auto` at work, in a temporary folder of its own.
@@ -102,6 +105,9 @@ func TestDemo(t *testing.T) {
 		require.Contains(t, d.out.String(), text)
 	}
 	require.Equal(t, 2, strings.Count(d.out.String(), "report of "), "there and back")
+	for _, name := range []string{system, sandbox.RedisSystem} {
+		require.Len(t, regexp.MustCompile(`(?m)^fail(over|back)-shop +`+name+` +[1-9][0-9.]*m?s +0 of [1-9][0-9]* +passed$`).FindAllString(d.out.String(), -1), 2, "%s moved there and back", name)
+	}
 	reports, err := filepath.Glob(filepath.Join(d.dir, "home", "demo", "*.html"))
 	require.NoError(t, err)
 	require.Len(t, reports, 2, "the evidence is kept")

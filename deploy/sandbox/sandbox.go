@@ -1,6 +1,6 @@
-// Package sandbox builds a real two-site PostgreSQL estate on one machine: for each system a primary at east and a
-// streaming standby at west, one HAProxy as their route and, where asked for, an sshd for each site; all of it on
-// loopback, in one folder, without systemd.
+// Package sandbox builds a real two-site estate on one machine: for each PostgreSQL system a primary at east and a
+// streaming standby at west, where asked for a Redis system of the same kind, one HAProxy as their route and an sshd for
+// each site; all of it on loopback, in one folder, without systemd.
 package sandbox
 
 import (
