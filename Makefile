@@ -51,10 +51,6 @@ soak: packages build ## Kill, abort and break everywhere, for an hour or so; KIL
 	MUSTER_BIN=$(CURDIR)/bin MUSTER_KILLS=$(or $(KILLS),50) MUSTER_SEED=$(SEED) go test -v -count=1 -timeout 3h \
 		-run 'TestKillAnywhere|TestKillApart|TestOneWriterIsChecked|TestHostileWorld|TestClockJumps|TestDiskFull|TestSSHDrops|TestOperators|TestLocks' ./deploy/e2e
 
-.PHONY: test-redis
-test-redis: packages ## Run the Redis driver against real servers, all three shapes (5 minutes); not yet part of test
-	go test -count=1 -tags redis -timeout 20m ./activities/redis
-
 # The race detector needs cgo, so it compiles all anew: packages that link the Temporal server stay out of it.
 .PHONY: test-race
 test-race: packages ## Run the tests under the race detector, all but those that link the engine or need binaries

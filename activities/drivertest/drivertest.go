@@ -31,7 +31,7 @@ type Fixture struct {
 	Timings func(move, step string, took time.Duration)
 }
 
-// Suite runs every property, each on a fixture of its own.
+// Suite runs every property, each on a fixture of its own, side by side.
 func Suite(t *testing.T, fixture func(t *testing.T) Fixture) {
 	for name, property := range map[string]func(*testing.T, Fixture){
 		"observe changes nothing":               observeChangesNothing,
@@ -42,7 +42,10 @@ func Suite(t *testing.T, fixture func(t *testing.T) Fixture) {
 		"refusals":                              refusals,
 		"acts survive being cut short":          cutShort,
 	} {
-		t.Run(name, func(t *testing.T) { property(t, fixture(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			property(t, fixture(t))
+		})
 	}
 }
 

@@ -1,5 +1,3 @@
-//go:build redis
-
 package redis_test
 
 import (
@@ -80,6 +78,7 @@ const (
 )
 
 func TestPreflightNamesBadStates(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	m := f.move(true)
 	require.Empty(t, f.codes(t, m))
@@ -137,6 +136,7 @@ func TestPreflightNamesBadStates(t *testing.T) {
 }
 
 func TestAMasterThatRestartedEmptyIsRefused(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	f.writeMarks(t, f.Target.System.Members[sandbox.East].Address, 10)
 	f.do(t, east, "WAIT", 1, 5000)
@@ -152,6 +152,7 @@ func TestAMasterThatRestartedEmptyIsRefused(t *testing.T) {
 
 // What only the old primary holds is not discarded unasked; the loss is known to the byte before it is.
 func TestFollowRefusesToDiscard(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	address := f.Target.System.Members[sandbox.East].Address
 	f.writeMarks(t, address, 10)
@@ -194,6 +195,7 @@ func TestFollowRefusesToDiscard(t *testing.T) {
 
 // Roles and fences outlive a restart.
 func TestRestartsKeepWhatWasDone(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	m := f.move(true)
 	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
@@ -232,6 +234,7 @@ func (f fixture) restart(t *testing.T, site string) {
 
 // A server that hangs does not answer, and may go on at any moment: an unplanned move fences its file and ends it.
 func TestAServerThatHangsIsEnded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	hang(t, f.sandbox.RedisPID(east))
 	look, _ := drivertest.Run(t, f.driver.Fence(f.move(false)))
@@ -240,6 +243,7 @@ func TestAServerThatHangsIsEnded(t *testing.T) {
 }
 
 func TestSentinelQuorumIsNeeded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisSentinel)
 	require.Empty(t, f.codes(t, f.move(true)))
 	for _, name := range []string{"sentinel-1", "sentinel-2"} {
@@ -255,6 +259,7 @@ func TestSentinelQuorumIsNeeded(t *testing.T) {
 
 // Behind the clients' own route it is the same, and Where tells which server answers.
 func TestMarksThroughTheRoute(t *testing.T) {
+	t.Parallel()
 	f := fixtureOf(t, sandbox.ForTest(t, sandbox.Options{Systems: []string{}, Redis: runbooks.RedisReplication}))
 	estate := f.sandbox.Estate()
 	system := estate.Systems[sandbox.RedisSystem]
@@ -278,8 +283,10 @@ func TestMarksThroughTheRoute(t *testing.T) {
 
 // Clients of Sentinel and Cluster need no route: without an address the master is found.
 func TestMarksFindTheMaster(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{runbooks.RedisReplication, runbooks.RedisSentinel, runbooks.RedisCluster} {
 		t.Run(shape, func(t *testing.T) {
+			t.Parallel()
 			f := newFixture(t, shape)
 			marks, err := f.driver.Marks(t.Context(), f.Target, "")
 			require.NoError(t, err)
@@ -305,6 +312,7 @@ func TestMarksFindTheMaster(t *testing.T) {
 }
 
 func TestClusterSlotsAndVotes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisCluster)
 	require.Empty(t, f.codes(t, f.move(true)))
 	kill(t, f.sandbox.RedisPID(west+"-1"))
@@ -329,6 +337,7 @@ func TestClusterSlotsAndVotes(t *testing.T) {
 
 // No password stands in what people read.
 func TestErrorsHoldNoPassword(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	password, err := f.sandbox.Password("redis")
 	require.NoError(t, err)

@@ -1,8 +1,7 @@
-//go:build redis
-
 package redis_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -17,10 +16,21 @@ import (
 	"github.com/musterhq/muster/runbooks"
 )
 
+// TestMain has more tests at once than there are cores: Sentinels and Clusters wait for their own timers most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // TestConformance runs the suite for every shape.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []string{runbooks.RedisReplication, runbooks.RedisSentinel, runbooks.RedisCluster} {
 		t.Run(shape, func(t *testing.T) {
+			t.Parallel()
 			drivertest.Suite(t, func(t *testing.T) drivertest.Fixture { return newFixture(t, shape).Fixture })
 		})
 	}

@@ -43,10 +43,20 @@ func stat(pid int) (p proc, comm string, state byte, parent int, ok bool) {
 // procOf returns the process that has a pid now; the zero proc where there is none.
 func procOf(pid int) proc {
 	p, _, state, _, ok := stat(pid)
-	if !ok || state == 'Z' || state == 'X' {
+	if !ok || ended(pid, state) {
 		return proc{}
 	}
 	return p
+}
+
+// ended says whether a process that still has a number holds nothing any more, no port and no lock. A zombie does, as long as other
+// threads of it have not ended: Redis, killed, is one for a moment.
+func ended(pid int, state byte) bool {
+	if state != 'Z' {
+		return state == 'X'
+	}
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // none to be read: it has just been buried
+	return len(threads) <= 1
 }
 
 // alive says whether this very process runs. A zombie does not: in a container nobody may ever reap it.
@@ -82,7 +92,7 @@ func pids() []int {
 func descendants(p proc) []proc {
 	children := map[int][]proc{}
 	for _, pid := range pids() {
-		if c, _, state, parent, ok := stat(pid); ok && state != 'Z' && state != 'X' {
+		if c, _, state, parent, ok := stat(pid); ok && !ended(pid, state) {
 			children[parent] = append(children[parent], c)
 		}
 	}
@@ -105,7 +115,7 @@ func inFolder(dir string) []proc {
 	var out []proc
 	for _, pid := range pids() {
 		p, comm, state, _, ok := stat(pid)
-		if !ok || state == 'Z' || state == 'X' || !slices.Contains(programs, comm) {
+		if !ok || ended(pid, state) || !slices.Contains(programs, comm) {
 			continue
 		}
 		if cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil && within(dir, cwd) {
