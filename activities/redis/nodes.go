@@ -12,6 +12,7 @@ const allSlots = 16384
 // clusterSelf is what a server knows of its cluster.
 type clusterSelf struct {
 	known   bool
+	state   string // "ok" where it takes clients' commands
 	id      string
 	slots   int             // its own
 	first   int             // one of them

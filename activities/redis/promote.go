@@ -111,6 +111,9 @@ func (d *Driver) lookPromoted(ctx context.Context, m activities.Move) (activitie
 		case s.server.fenced():
 			look.Why = s.node.addr + " is a primary that refuses writes until its role stands in its configuration file"
 			return look, nil
+		case s.server.cluster.known && s.server.cluster.state != "ok": // for two seconds after it took a majority's place
+			look.Why = fmt.Sprintf("the Cluster's state is %s, says %s: it refuses clients", s.server.cluster.state, s.node.addr)
+			return look, nil
 		}
 		began = append(began, fmt.Sprintf("%d@%s", s.server.number("second_repl_offset")-1, short(s.server.info["master_replid2"])))
 	}

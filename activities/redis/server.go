@@ -27,13 +27,13 @@ type server struct {
 func (d *Driver) ask(ctx context.Context, n node) (server, error) {
 	s := server{}
 	err := d.conns.use(ctx, n.login(), true, func(ctx context.Context, c *client) error {
-		var info, nodes *redis.Cmd
+		var info, nodes, state *redis.Cmd
 		var fence *redis.MapStringStringCmd
 		_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
 			info = p.Do(ctx, "INFO")
 			fence = p.ConfigGet(ctx, "min-replicas-to-write")
 			if clustered(n) {
-				nodes = p.Do(ctx, "CLUSTER", "NODES")
+				nodes, state = p.Do(ctx, "CLUSTER", "NODES"), p.Do(ctx, "CLUSTER", "INFO")
 			}
 			return nil
 		})
@@ -53,6 +53,10 @@ func (d *Driver) ask(ctx context.Context, n node) (server, error) {
 				return err
 			}
 			s.cluster = parseNodes(text)
+			if text, err = state.Text(); err != nil {
+				return err
+			}
+			s.cluster.state = parseInfo(text)["cluster_state"]
 		}
 		return nil
 	})

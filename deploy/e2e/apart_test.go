@@ -46,7 +46,7 @@ func TestKillApart(t *testing.T) {
 	t.Parallel()
 	dice := luck(t)
 	s := openShopApart(t)
-	members := s.writeToMembers(t)
+	members := []*members{s.writeToMembers(t)}
 	want := s.disturbed(t, members, true, nil)
 	all := boundaries(want.steps)
 	dice.Shuffle(len(all), func(a, b int) { all[a], all[b] = all[b], all[a] })

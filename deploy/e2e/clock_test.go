@@ -72,6 +72,6 @@ func (s *shop) moveWhile(t *testing.T, m *members, activity string, do func()) j
 	require.Equal(t, r.Digest, digest)
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 	return r.Measures[0]
 }

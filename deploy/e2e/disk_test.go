@@ -38,5 +38,5 @@ func TestDiskFull(t *testing.T) {
 	require.Contains(t, []journal.Verdict{journal.Passed, journal.MissedObjective}, r.Verdict, r.Summary) // people took their time
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 }

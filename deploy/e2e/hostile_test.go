@@ -77,7 +77,7 @@ func routeGone(t *testing.T, s *shop, m *members) {
 	require.Contains(t, []journal.Verdict{journal.Passed, journal.MissedObjective}, r.Verdict, r.Summary) // 30 s without a route are missed on a slow machine
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 }
 
 func replayPaused(t *testing.T, s *shop, m *members) {
@@ -90,7 +90,7 @@ func replayPaused(t *testing.T, s *shop, m *members) {
 	s.ended(t, x, journal.Passed)
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 }
 
 // primaryReturns starts the old primary again, as an init system would, after the fence of an unplanned move.
@@ -137,7 +137,7 @@ func temporalAway(t *testing.T, s *shop, m *members) {
 	require.Zero(t, r.Measures[0].Missing)
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 }
 
 // hostHangs gives the old primary's host a pg_ctl that never comes back. The run waits in that step, and stop means stop.
@@ -240,5 +240,5 @@ func TestSSHDrops(t *testing.T) {
 	}
 	s.requireSettled(t, there)
 	m.requireOneWriter(t, mark, here, there)
-	m.requireNothingLost(t, s, mark, here)
+	m.requireNothingLost(t, mark, here)
 }

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
 
+	"github.com/musterhq/muster/deploy/sandbox"
 	"github.com/musterhq/muster/internal/journal"
 )
 
@@ -31,7 +32,10 @@ func luck(t *testing.T) *rand.Rand {
 }
 
 // sequence is what a journal says, without what a repetition may change: times, counts of attempts, and answers to those who asked twice.
+// Systems that move side by side are each in order, and not among each other.
 func sequence(entries []journal.Entry) []string {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b journal.Entry) int { return strings.Compare(a.System, b.System) })
 	var lines []string
 	for _, e := range entries {
 		if e.Kind != journal.Refused && e.Kind != journal.Noted {
@@ -51,22 +55,29 @@ type moved struct {
 	steps   int // activities of its history
 	resumed time.Duration
 	effect  tally
-	alone   time.Duration // nobody accepted writes
+	alone   time.Duration // nobody accepted writes, of one system, the longest
 }
 
 // disturbed carries out a whole move, kills worker and engine at the blow, starts them again, and holds the run to what is true of every run.
-func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) moved {
+func (s *shop) disturbed(t *testing.T, clients []*members, planned bool, b *blow) moved {
 	t.Helper()
 	here, there := s.sites(t)
 	before, book := s.tally(t, here, there), runbook(here, "")
 	if !planned {
 		book = runbook(here, "-unplanned")
-		members.rest() // a primary that dies loses what is under way; that is counted elsewhere
+		for _, m := range clients {
+			m.rest() // a primary that dies loses what is under way; that is counted elsewhere
+		}
 		s.replayed(t, here, there)
 		s.breakPrimary(t, here, 0)
-		members.goOn()
+		for _, m := range clients {
+			m.goOn()
+		}
 	}
-	mark := members.mark()
+	marks := make([]time.Duration, len(clients))
+	for i, m := range clients {
+		marks[i] = m.mark()
+	}
 	x := s.begin(t, book)
 	began := time.Now()
 	struckOrNever := func() {}
@@ -111,9 +122,11 @@ func (s *shop) disturbed(t *testing.T, members *members, planned bool, b *blow) 
 	m.entries = s.whole(t, x, restarted.Add(m.resumed))
 	s.requireSettled(t, there)
 	m.effect = s.tally(t, here, there).since(before)
-	m.alone = members.requireOneWriter(t, mark, here, there)
-	if planned {
-		members.requireNothingLost(t, s, mark, here)
+	for i, c := range clients {
+		m.alone = max(m.alone, c.requireOneWriter(t, marks[i], here, there))
+		if planned {
+			c.requireNothingLost(t, marks[i], here)
+		}
 	}
 	return m
 }
@@ -140,7 +153,9 @@ func (s *shop) whole(t *testing.T, x execution, again time.Time) []journal.Entry
 	t.Helper()
 	r := s.result(t, x)
 	require.Equal(t, journal.Passed, r.Verdict, r.Summary)
-	require.Zero(t, r.Measures[0].Missing)
+	for _, m := range r.Measures {
+		require.Zero(t, m.Missing, m.System)
+	}
 	entries := s.journal(t, x)
 	digest, err := journal.Verify(entries)
 	require.NoError(t, err)
@@ -173,6 +188,9 @@ func (s *shop) replayed(t *testing.T, here, there string) {
 		at := s.query(t, here, "SELECT pg_current_wal_lsn()::text").(string)
 		return at, s.query(t, there, "SELECT pg_last_wal_replay_lsn() >= $1::pg_lsn", at).(bool)
 	})
+	if s.hasRedis() {
+		s.awaitRedisReplayed(t, here, there)
+	}
 }
 
 func count(h *history.History, kind enums.EventType) (n int) {
@@ -208,9 +226,13 @@ func resumed(h *history.History, restarted time.Time) time.Duration {
 // TestKillAnywhere kills worker and engine, which are one process, at boundaries of steps and at instants of no meaning, and
 // starts them again on the same state folder: same end, same journal, no effect twice, one writer.
 func TestKillAnywhere(t *testing.T) {
-	dice := luck(t)
 	s := openShop(t)
-	members := s.writeToMembers(t)
+	s.killAnywhere(t, kills(), s.writeToMembers(t))
+}
+
+func (s *shop) killAnywhere(t *testing.T, kills int, members ...*members) {
+	t.Helper()
+	dice := luck(t)
 	var undisturbed [2]moved
 	for i, planned := range []bool{true, false} {
 		undisturbed[i] = s.disturbed(t, members, planned, nil)
@@ -227,20 +249,20 @@ func TestKillAnywhere(t *testing.T) {
 	for i, planned := range []bool{true, false} {
 		all := boundaries(undisturbed[i].steps)
 		dice.Shuffle(len(all), func(a, b int) { all[a], all[b] = all[b], all[a] })
-		if kills() < allBoundaries {
-			all = all[:min(len(all), max(1, kills()/3-i))]
+		if kills < allBoundaries {
+			all = all[:min(len(all), max(1, kills/3-i))]
 		}
 		for _, b := range all {
 			plan = append(plan, kill{planned, b})
 		}
 	}
-	for n := range max(1, kills()-kills()/2) {
+	for n := range max(1, kills-kills/2) {
 		planned := n%3 != 2
 		took := undisturbed[slices.Index([]bool{true, false}, planned)].took
 		plan = append(plan, kill{planned, blow{after: time.Duration(dice.Int64N(int64(took)))}})
 	}
-	if kills() >= allBoundaries { // the other half of the instants
-		for range kills() / 2 {
+	if kills >= allBoundaries { // the other half of the instants
+		for range kills / 2 {
 			plan = append(plan, kill{true, blow{after: time.Duration(dice.Int64N(int64(undisturbed[0].took)))}})
 		}
 	}
@@ -277,7 +299,7 @@ func (s *shop) sandboxBroken(t *testing.T) bool {
 	default:
 	}
 	st, err := s.sandbox.Status(t.Context())
-	if err != nil || len(st.Routes[0].Open) != 1 {
+	if err != nil || slices.ContainsFunc(st.Routes, func(r sandbox.RouteStatus) bool { return len(r.Open) != 1 }) {
 		return true
 	}
 	for _, p := range st.Processes {

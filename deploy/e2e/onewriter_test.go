@@ -18,7 +18,11 @@ import (
 type members struct {
 	began time.Time // monotonic
 	at    map[string]*direct
+	found func(t *testing.T, site string, from int64) []int64 // the numbers of a site's writes that the primary has
 }
+
+// put writes a number to one member, on a connection that it opens anew where the last one broke.
+type put func(ctx context.Context, seq int64) error
 
 type direct struct {
 	mu      sync.Mutex // held while a write is under way
@@ -35,41 +39,58 @@ type accept struct {
 func (s *shop) writeToMembers(t *testing.T) *members {
 	t.Helper()
 	s.exec(t, "CREATE TABLE IF NOT EXISTS past_route (site text, seq bigint, PRIMARY KEY (site, seq))")
+	found := func(t *testing.T, site string, from int64) []int64 {
+		t.Helper()
+		return s.numbers(t, "SELECT seq FROM past_route WHERE site = $1 AND seq >= $2 ORDER BY seq", site, from)
+	}
+	return startMembers(t, found, func(site string) (put, func()) {
+		var conn *pgx.Conn
+		return func(ctx context.Context, seq int64) error {
+				if conn == nil || conn.IsClosed() {
+					var err error
+					if conn, err = s.sandbox.Connect(ctx, system, site); err != nil {
+						conn = nil
+						return err
+					}
+				}
+				_, err := conn.Exec(ctx, "INSERT INTO past_route VALUES ($1, $2)", site, seq)
+				return err
+			}, func() {
+				if conn != nil {
+					_ = conn.Close(context.Background())
+				}
+			}
+	})
+}
+
+// startMembers starts a client of each member. connect returns how it writes, and how it ends.
+func startMembers(t *testing.T, found func(*testing.T, string, int64) []int64, connect func(site string) (put, func())) *members {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	m := &members{began: time.Now(), at: map[string]*direct{}}
+	m := &members{began: time.Now(), at: map[string]*direct{}, found: found}
 	var wait sync.WaitGroup
 	for _, site := range []string{sandbox.East, sandbox.West} {
 		d := &direct{}
 		m.at[site] = d
-		wait.Go(func() { s.writeDirectly(ctx, m, site, d) })
+		write, end := connect(site)
+		wait.Go(func() {
+			defer end()
+			m.writeDirectly(ctx, d, write)
+		})
 	}
 	t.Cleanup(func() { cancel(); wait.Wait() })
 	return m
 }
 
-func (s *shop) writeDirectly(ctx context.Context, m *members, site string, d *direct) {
-	var conn *pgx.Conn
-	defer func() {
-		if conn != nil {
-			_ = conn.Close(context.Background())
-		}
-	}()
+func (m *members) writeDirectly(ctx context.Context, d *direct, write put) {
 	for seq := int64(1); ctx.Err() == nil; seq++ {
 		d.mu.Lock()
 		if !d.resting {
 			one, stop := context.WithTimeout(ctx, time.Second)
-			var err error
-			if conn == nil || conn.IsClosed() {
-				conn, err = s.sandbox.Connect(one, system, site)
-			}
-			if err == nil {
-				a := accept{seq: seq, sent: time.Since(m.began)}
-				if _, err = conn.Exec(one, "INSERT INTO past_route VALUES ($1, $2)", site, seq); err == nil {
-					a.acked = time.Since(m.began)
-					d.accepts = append(d.accepts, a)
-				}
-			} else {
-				conn = nil
+			a := accept{seq: seq, sent: time.Since(m.began)}
+			if err := write(one, seq); err == nil {
+				a.acked = time.Since(m.began)
+				d.accepts = append(d.accepts, a)
 			}
 			stop()
 		}
@@ -139,11 +160,11 @@ func (m *members) requireStill(t *testing.T, mark time.Duration, there string) {
 }
 
 // requireNothingLost looks for every write that the old primary accepted since the mark.
-func (m *members) requireNothingLost(t *testing.T, s *shop, mark time.Duration, site string) {
+func (m *members) requireNothingLost(t *testing.T, mark time.Duration, site string) {
 	t.Helper()
 	accepted := m.since(mark, site)
 	require.NotEmpty(t, accepted)
-	there := s.numbers(t, "SELECT seq FROM past_route WHERE site = $1 AND seq >= $2 ORDER BY seq", site, accepted[0].seq)
+	there := m.found(t, site, accepted[0].seq)
 	for _, a := range accepted {
 		_, found := slices.BinarySearch(there, a.seq)
 		require.True(t, found, "write %d, which %s accepted, is gone", a.seq, site)

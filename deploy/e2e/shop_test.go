@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,10 +33,15 @@ func openShop(t *testing.T) *shop {
 // sites returns where the primary is, and where it is not.
 func (s *shop) sites(t *testing.T) (here, there string) {
 	t.Helper()
+	return s.sitesOf(t, system)
+}
+
+func (s *shop) sitesOf(t *testing.T, system string) (here, there string) {
+	t.Helper()
 	st, err := s.sandbox.Status(t.Context())
 	require.NoError(t, err)
 	for _, p := range st.Processes {
-		if p.Role == "primary" {
+		if p.Role == "primary" && strings.HasPrefix(p.Name, system+"/") {
 			require.Empty(t, here, "two primaries: %s", st)
 			here, there = sandbox.East, sandbox.West
 			if p.Name == system+"/"+sandbox.West {
@@ -67,7 +73,12 @@ func (s *shop) requireSettled(t *testing.T, primary string) {
 	})
 	st, err := s.sandbox.Status(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []string{primary}, st.Routes[0].Open, "sites that the route is open to: %s", st)
+	for _, r := range st.Routes {
+		require.Equal(t, []string{primary}, r.Open, "sites that the route is open to: %s", st)
+	}
+	if s.hasRedis() {
+		s.requireRedisSettled(t, primary)
+	}
 }
 
 // query asks the member at a site, or through the route where site is "".

@@ -13,7 +13,9 @@ import (
 type tally struct {
 	Timeline, Promotions int // of the new primary
 	Starts               int // of the old primary's server
-	Down, Up             int // the route's servers
+	Down, Up             int // the routes' servers
+
+	RedisPromotions, RedisDemotions, RedisStarts int // of the new primary, and of the old one
 }
 
 func (s *shop) tally(t *testing.T, here, there string) tally {
@@ -27,9 +29,15 @@ func (s *shop) tally(t *testing.T, here, there string) tally {
 		Up:         strings.Count(string(log), "UP/READY"),
 	}
 	counted.Timeline = int(s.timeline(t))
+	if s.hasRedis() {
+		counted.RedisPromotions = s.inRedisLog(t, there, "MASTER MODE enabled")
+		counted.RedisDemotions = s.inRedisLog(t, here, "Before turning into a replica")
+		counted.RedisStarts = s.inRedisLog(t, here, "Server initialized")
+	}
 	return counted
 }
 
 func (a tally) since(b tally) tally {
-	return tally{a.Timeline - b.Timeline, a.Promotions - b.Promotions, a.Starts - b.Starts, a.Down - b.Down, a.Up - b.Up}
+	return tally{a.Timeline - b.Timeline, a.Promotions - b.Promotions, a.Starts - b.Starts, a.Down - b.Down, a.Up - b.Up,
+		a.RedisPromotions - b.RedisPromotions, a.RedisDemotions - b.RedisDemotions, a.RedisStarts - b.RedisStarts}
 }

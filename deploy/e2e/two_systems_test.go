@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/musterhq/muster/deploy/sandbox"
+	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/runbooks"
+)
+
+// openBoth is an estate of two systems, PostgreSQL and Redis, which one runbook moves side by side.
+func openBoth(t *testing.T, shape string) *shop {
+	t.Helper()
+	estate := sandbox.ForTest(t, sandbox.Options{Redis: shape})
+	return &shop{worker: startWorker(t, estate.Runbooks()), sandbox: estate}
+}
+
+func (s *shop) hasRedis() bool {
+	_, has := s.sandbox.Estate().Systems[sandbox.RedisSystem]
+	return has
+}
+
+// redis is a client of one member, whose caller closes it.
+func (s *shop) redis(t *testing.T, site string) *redis.Client {
+	t.Helper()
+	c, err := s.sandbox.Redis(sandbox.RedisSystem + "/" + site)
+	require.NoError(t, err)
+	return c
+}
+
+func (s *shop) requireRedisSettled(t *testing.T, primary string) {
+	t.Helper()
+	here, there := s.sitesOf(t, sandbox.RedisSystem)
+	require.Equal(t, primary, here, "the Redis primary's site")
+	s.awaitRedisReplayed(t, here, there)
+}
+
+// awaitRedisReplayed waits until the standby has all that the primary had.
+func (s *shop) awaitRedisReplayed(t *testing.T, here, there string) {
+	t.Helper()
+	offset := func(site, key string) (at int64, up bool) {
+		c := s.redis(t, site)
+		defer func() { _ = c.Close() }()
+		text, err := c.Info(t.Context(), "replication").Result()
+		require.NoError(t, err)
+		for line := range strings.Lines(text) {
+			if value, is := strings.CutPrefix(strings.TrimSpace(line), key+":"); is {
+				at, err = strconv.ParseInt(value, 10, 64)
+				require.NoError(t, err)
+			}
+		}
+		return at, strings.Contains(text, "master_link_status:up")
+	}
+	want, _ := offset(here, "master_repl_offset")
+	awaited(t, there+" to have applied all that Redis has at "+here, 10*time.Second, func() (int64, bool) {
+		at, up := offset(there, "slave_repl_offset")
+		return at, up && at >= want
+	})
+}
+
+func (s *shop) inRedisLog(t *testing.T, site, text string) int {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(s.sandbox.Dir(), "redis", sandbox.RedisSystem, site, "redis.log"))
+	require.NoError(t, err)
+	return strings.Count(string(log), text)
+}
+
+// writeToRedisMembers writes to each Redis server directly, past the route.
+func (s *shop) writeToRedisMembers(t *testing.T) *members {
+	t.Helper()
+	key := func(site string) string { return "past_route:" + site }
+	found := func(t *testing.T, site string, from int64) (out []int64) {
+		t.Helper()
+		here, _ := s.sitesOf(t, sandbox.RedisSystem)
+		c := s.redis(t, here)
+		defer func() { _ = c.Close() }()
+		texts, err := c.ZRangeByScore(t.Context(), key(site), &redis.ZRangeBy{Min: fmt.Sprint(from), Max: "+inf"}).Result()
+		require.NoError(t, err)
+		for _, text := range texts {
+			seq, err := strconv.ParseInt(text, 10, 64)
+			require.NoError(t, err)
+			out = append(out, seq)
+		}
+		return out
+	}
+	return startMembers(t, found, func(site string) (put, func()) {
+		c := s.redis(t, site)
+		return func(ctx context.Context, seq int64) error {
+			return c.ZAdd(ctx, key(site), redis.Z{Score: float64(seq), Member: seq}).Err()
+		}, func() { _ = c.Close() }
+	})
+}
+
+// TestTwoSystems moves PostgreSQL and Redis there and back in one run each, while clients write past the route too: each system has
+// one writer and loses nothing, evidence has outage and loss of each, and clients of Sentinel need no route.
+func TestTwoSystems(t *testing.T) {
+	t.Parallel()
+	for _, shape := range []string{runbooks.RedisReplication, runbooks.RedisSentinel} {
+		t.Run(shape, func(t *testing.T) {
+			t.Parallel()
+			s := openBoth(t, shape)
+			clients := []*members{s.writeToMembers(t), s.writeToRedisMembers(t)}
+			for range 2 {
+				got := s.disturbed(t, clients, true, nil)
+				require.Equal(t, 1, got.effect.Promotions)
+				require.Equal(t, 1, got.effect.RedisPromotions)
+				measured := map[string]bool{}
+				for _, e := range got.entries {
+					if e.Kind == journal.Measured {
+						measured[e.System] = true
+						t.Log(e.Title, e.Message)
+					}
+				}
+				require.Equal(t, map[string]bool{system: true, sandbox.RedisSystem: true}, measured)
+			}
+		})
+	}
+}
+
+// TestKillTwoSystems kills worker and engine anywhere in runs that move both systems.
+func TestKillTwoSystems(t *testing.T) {
+	t.Parallel()
+	s := openBoth(t, runbooks.RedisReplication)
+	s.killAnywhere(t, number("MUSTER_KILLS", 2), s.writeToMembers(t), s.writeToRedisMembers(t))
+}
