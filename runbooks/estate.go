@@ -42,6 +42,9 @@ type System struct {
 	Objectives Objectives        `yaml:"objectives,omitempty" json:"objectives,omitzero"`
 }
 
+// FindsPrimary says whether clients of the system find its primary without a route: its Sentinels or its Cluster tell them.
+func (s System) FindsPrimary() bool { return s.Redis != nil && s.Redis.Shape != RedisReplication }
+
 // Member is a system at one site.
 type Member struct {
 	Address    string            `yaml:"address" json:"address"` // host:port as the worker reaches it

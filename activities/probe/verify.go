@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -21,7 +22,7 @@ func Verify(ctx context.Context, open Opener, in activities.VerifyInput) (activi
 	if !found {
 		return activities.ActResult{}, &activities.Error{Type: activities.ErrConfig, Op: op, Err: fmt.Errorf("%s has no member at site %s", in.Name, in.Site)}
 	}
-	if in.Route.Route.Address == "" {
+	if in.Route.Route.Address == "" && !in.System.FindsPrimary() {
 		return activities.ActResult{}, &activities.Error{Type: activities.ErrConfig, Op: op, Err: fmt.Errorf("route %s has no address", in.Route.Name)}
 	}
 	if in.RequestID == "" {
@@ -47,7 +48,7 @@ func Verify(ctx context.Context, open Opener, in activities.VerifyInput) (activi
 	after := maps.Clone(through)
 	after["route"] = in.Route.Name
 	after["site"] = in.Site
-	after["written and read through"] = in.Route.Route.Address
+	after["written and read through"] = cmp.Or(in.Route.Route.Address, "whom its clients are told")
 	return activities.ActResult{Before: through, After: after, Took: time.Since(start)}, nil
 }
 

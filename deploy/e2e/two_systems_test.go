@@ -118,7 +118,8 @@ func TestTwoSystems(t *testing.T) {
 				for _, e := range got.entries {
 					if e.Kind == journal.Measured {
 						measured[e.System] = true
-						t.Log(e.Title, e.Message)
+						require.True(t, e.Measure.Measured, e.System)
+						t.Log(e.Message, e.Title)
 					}
 				}
 				require.Equal(t, map[string]bool{system: true, sandbox.RedisSystem: true}, measured)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -123,15 +124,24 @@ func (s *Sandbox) runbookSet() map[string]runbooks.Runbook {
 		move("failover-shop-observe", "What moving the shop to west would do; changes nothing", East, West, "planned", "observe"),
 		{
 			Name: "watch-shop", Description: "Write through the route until stopped, and measure", Operation: "watch", Estate: EstateName, Trust: s.state.Trust,
-			Watch:  &runbooks.Watch{Systems: s.routedNames()},
+			Watch:  &runbooks.Watch{Systems: s.watchedNames()},
 			Writer: runbooks.Writer{Every: runbooks.Duration(20 * time.Millisecond)},
 		},
 	} {
-		if r.Watch == nil || len(s.routedNames()) > 0 {
+		if r.Watch == nil || len(r.Watch.Systems) > 0 {
 			set[r.Name] = r
 		}
 	}
 	return set
+}
+
+// watchedNames are the systems whose clients a writer can be: those with a route, and a Redis whose clients find its primary.
+func (s *Sandbox) watchedNames() []string {
+	names := slices.Clone(s.routedNames())
+	if s.state.Redis != "" && s.redisEstate().FindsPrimary() {
+		names = append(names, RedisSystem)
+	}
+	return names
 }
 
 // writeFiles writes what muster reads, and what sshd reads.

@@ -10,10 +10,10 @@ import (
 	"github.com/musterhq/muster/workflows/run"
 )
 
-// measures says whether a numbered writer runs for a system: it needs the clients' route.
+// measures says whether a numbered writer runs for a system: it goes the way of the clients, who need a route or find the primary alone.
 func (o *operation) measures(name string) bool {
 	_, routed := o.route(name)
-	return routed && !o.Document.Runbook.Writer.Off
+	return (routed || o.Document.Estate.Systems[name].FindsPrimary()) && !o.Document.Runbook.Writer.Off
 }
 
 func (o *operation) writerInput(name string, since, until time.Time) activities.WriterInput {

@@ -180,8 +180,11 @@ func (o *operation) pointRoute(ctx workflow.Context, phase, name, site string) e
 func (o *operation) verify(ctx workflow.Context, name string) error {
 	o.Phase(ctx, phaseVerify)
 	target, routed := o.route(name)
-	if !routed { // clients of a system without a route connect to its member
-		target = activities.RouteTarget{Name: "none", Route: runbooks.Route{Address: o.Document.Estate.Systems[name].Members[o.To].Address}}
+	if system := o.Document.Estate.Systems[name]; !routed {
+		target.Name = "none"
+		if !system.FindsPrimary() { // its clients connect to the member itself
+			target.Route.Address = system.Members[o.To].Address
+		}
 	}
 	_, _, err := run.Act(ctx, o.Run, run.Spec{Phase: phaseVerify, System: name, Activity: activities.VerifyRoute, Intent: run.Mutate,
 		Title: fmt.Sprintf("write to and read from %s as clients do", name),
