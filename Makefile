@@ -66,7 +66,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: demo-packages build ## Measure muster beside references, as one table and as JSON (half an hour); QUICK=1 takes 6 minutes
+bench: packages build ## Measure muster beside references, as one table and as JSON (half an hour); QUICK=1 takes 6 minutes
 	go run ./deploy/bench $(if $(QUICK),-quick) $(ARGS)
 
 .PHONY: record-histories

@@ -17,27 +17,42 @@ import (
 
 	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/activities/host"
-	"github.com/musterhq/muster/activities/postgres"
 	"github.com/musterhq/muster/activities/writer"
 	"github.com/musterhq/muster/deploy/sandbox"
 	"github.com/musterhq/muster/runbooks"
 )
 
-//go:embed failover.sh
-var script string
+// What all scripts begin with, and one for each kind of system.
+var (
+	//go:embed haproxy.sh
+	proxyScript string
+	//go:embed postgres.sh
+	postgresScript string
+)
 
-// byHand fails the sandbox over by a shell script, measured by the same numbered writer as muster's own runs.
+// every is the writers' pace, by hand as in the sandbox's runbooks.
+const every = 20 * time.Millisecond
+
+// byHand fails one system of the sandbox over without muster, measured by the same numbered writer as muster's own runs.
 type byHand struct {
 	*bench
-	hosts  *host.Hosts
-	driver *postgres.Driver
-	keeper *writer.Keeper
-	number int
+	system string
+	// command moves the system by what people would type, and nothing else.
+	command func(ctx context.Context, kind string, target activities.Target, here, there string) error
+	hosts   *host.Hosts
+	driver  driver
+	keeper  *writer.Keeper
+	number  int
 }
 
-func (h *byHand) open() {
+type driver interface {
+	activities.System
+	Close()
+}
+
+func (h *byHand) open(open func(*host.Hosts) driver) {
 	h.hosts = host.New()
-	h.driver = postgres.New(h.hosts)
+	h.driver = open(h.hosts)
 	h.keeper = writer.NewKeeper(filepath.Join(h.dir, "by-hand"), h.driver.Marks, func(config string) error {
 		cmd := exec.Command(h.worker, "writer", "--config", config)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -60,20 +75,25 @@ func (h *byHand) close(ctx context.Context) error {
 
 func (h *byHand) target() (activities.Target, activities.RouteTarget) {
 	e := h.estate.Estate()
-	s := e.Systems[system]
-	return activities.Target{Estate: e.Name, Name: system, System: s, Hosts: e.Hosts}, activities.RouteTarget{Name: s.Route, Route: e.Routes[s.Route]}
+	s := e.Systems[h.system]
+	return activities.Target{Estate: e.Name, Name: h.system, System: s, Hosts: e.Hosts}, activities.RouteTarget{Name: s.Route, Route: e.Routes[s.Route]}
 }
 
-// planned returns the clients' outage in ms.
-func (h *byHand) planned(ctx context.Context) (float64, error) {
+// planned returns the clients' outage in ms, and how many acknowledged writes are gone: each was one more moment without a write.
+func (h *byHand) planned(ctx context.Context) (outage float64, missing int64, err error) {
 	_, report, err := h.failover(ctx, "planned")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	if len(report.Outages) == 0 || report.Missing != 0 {
-		return 0, fmt.Errorf("the script's failover was not measured, or lost writes: %+v", report)
+	switch {
+	case len(report.Outages) > 0:
+		outage = ms(report.Outages[0].Duration())
+	case report.Failed > 0:
+		outage = ms(shortest)
+	case report.Missing == 0:
+		return 0, 0, fmt.Errorf("the script's failover was not measured: %+v", report)
 	}
-	return ms(report.Outages[0].Duration()), nil
+	return outage + float64(report.Missing)*ms(every), report.Missing, nil
 }
 
 // unplanned returns the time from the script's start to the first write in ms.
@@ -89,14 +109,14 @@ func (h *byHand) unplanned(ctx context.Context) (float64, error) {
 }
 
 func (h *byHand) failover(ctx context.Context, kind string) (began time.Time, report activities.WriterReport, err error) {
-	here, there, err := h.sites(ctx)
+	here, there, err := h.sites(ctx, h.system)
 	if err != nil {
 		return began, report, err
 	}
 	h.number++
 	target, route := h.target()
 	in := activities.WriterInput{Target: target, Route: route, Run: fmt.Sprint("by-hand-", h.number), Since: time.Now().UTC(),
-		Writer: runbooks.Writer{Every: runbooks.Duration(20 * time.Millisecond)}} // as the sandbox's runbooks
+		Writer: runbooks.Writer{Every: runbooks.Duration(every)}}
 	if _, err := h.keeper.Start(ctx, in); err != nil {
 		return began, report, err
 	}
@@ -104,12 +124,12 @@ func (h *byHand) failover(ctx context.Context, kind string) (began time.Time, re
 		return began, report, err
 	}
 	if kind == "unplanned" {
-		if _, err := h.estate.Break(ctx, "primary:"+system); err != nil {
+		if _, err := h.estate.Break(ctx, "primary:"+h.system); err != nil {
 			return began, report, err
 		}
 	}
 	began = time.Now()
-	if err := h.run(ctx, kind, target, here, there); err != nil {
+	if err := h.command(ctx, kind, target, here, there); err != nil {
 		return began, report, err
 	}
 	after := in
@@ -125,24 +145,30 @@ func (h *byHand) failover(ctx context.Context, kind string) (began time.Time, re
 	return began, report, reach(ctx, follow)
 }
 
-// run runs the script as the owner of the data.
-func (h *byHand) run(ctx context.Context, kind string, target activities.Target, here, there string) error {
-	password, err := h.estate.Password(sandbox.User)
+// postgresScript runs the script as the owner of the data.
+func (b *bench) postgresScript(ctx context.Context, kind string, target activities.Target, here, there string) error {
+	password, err := b.estate.Password(sandbox.User)
 	if err != nil {
 		return err
 	}
+	from, user := target.System.Members[here], target.Hosts[target.System.Members[here].Host].RunAs
+	return b.script(ctx, postgresScript, kind, user, target, here, there, "BIN="+from.PostgreSQL.BinDirectory, "FROM_DATA="+from.PostgreSQL.DataDirectory,
+		"PGUSER="+sandbox.User, "PGDATABASE="+target.System.PostgreSQL.Database, "PGPASSWORD="+password)
+}
+
+// script runs a shell script that moves a system; user is empty for bench's own.
+func (b *bench) script(ctx context.Context, text, kind, user string, target activities.Target, here, there string, env ...string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	from, route := target.System.Members[here], h.estate.Estate().Routes[target.System.Route]
-	cmd := exec.CommandContext(ctx, "bash", "-c", script, "failover", kind)
+	cmd := exec.CommandContext(ctx, "bash", "-c", proxyScript+text, "failover", kind)
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "BIN="+from.PostgreSQL.BinDirectory, "FROM="+here, "TO="+there, "FROM_DATA="+from.PostgreSQL.DataDirectory,
-		fmt.Sprint("FROM_PORT=", h.estate.Port(system+"/"+here)), fmt.Sprint("TO_PORT=", h.estate.Port(system+"/"+there)),
-		fmt.Sprint("RUNTIME=", h.estate.Port("runtime")), "BACKEND="+route.HAProxy.Backend,
-		"PGUSER="+sandbox.User, "PGDATABASE="+target.System.PostgreSQL.Database, "PGPASSWORD="+password)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "FROM="+here, "TO="+there,
+		fmt.Sprint("FROM_PORT=", b.estate.Port(target.Name+"/"+here)), fmt.Sprint("TO_PORT=", b.estate.Port(target.Name+"/"+there)),
+		fmt.Sprint("RUNTIME=", b.estate.Port("runtime")), "BACKEND="+target.System.Route) // the sandbox's backends are called as their routes
+	cmd.Env = append(cmd.Env, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if name := target.Hosts[from.Host].RunAs; name != "" {
-		if cmd.SysProcAttr.Credential, err = credential(name); err != nil {
+	if user != "" {
+		if cmd.SysProcAttr.Credential, err = credential(user); err != nil {
 			return err
 		}
 	}

@@ -170,7 +170,7 @@ func (b *bench) estateOfGates(ctx context.Context, slack *slacktest.Server) (str
 	}}}
 	e.Notifiers = map[string]runbooks.Notifier{"chat": {Kind: "slack", Slack: &runbooks.SlackNotifier{Token: secret("token", slack.BotToken), Channel: chat, API: slack.API}}}
 	e.Notices = []runbooks.NoticeRule{{Events: []string{string(activities.EventGateOpened)}, To: []string{"chat"}}}
-	here, there, err := b.sites(ctx)
+	here, there, err := b.sites(ctx, system)
 	if err != nil {
 		return "", err
 	}

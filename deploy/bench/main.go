@@ -44,6 +44,7 @@ var sections = []struct {
 	{"evidence", (*bench).evidence},
 	{"ready", (*bench).ready},
 	{"outage", (*bench).outage}, // also unplanned and growth, on one engine
+	{"redis", (*bench).redis},
 	{"waiting", (*bench).waiting},
 	{"gates", (*bench).gates},
 }
@@ -61,7 +62,7 @@ func command(ctx context.Context) error {
 	quick := flag.Bool("quick", false, "fewer samples")
 	bin := flag.String("bin", "bin", "`folder` of muster-worker (make build)")
 	out := flag.String("out", "", "`file` for the results as JSON (default: bin/bench/TIME.json)")
-	only := flag.String("only", "", "`sections` to measure, with commas: steps, plan, evidence, ready, outage, waiting, gates (default: all)")
+	only := flag.String("only", "", "`sections` to measure, with commas: steps, plan, evidence, ready, outage, redis, waiting, gates (default: all)")
 	profile := flag.String("cpuprofile", "", "`file` for a CPU profile of this process, in which the kernel runs")
 	compared := flag.Bool("compare", false, "compare the results in two files instead of measuring")
 	flag.Parse()

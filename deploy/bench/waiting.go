@@ -77,7 +77,7 @@ func (b *bench) patience() time.Duration { return time.Duration(b.pick(900, 60))
 // startWaiting starts runs until count wait at their gates or patience is over, and returns how many wait; never are more
 // than a hundred on their way there.
 func (b *bench) startWaiting(ctx context.Context, p *process, from, count int) (int, error) {
-	here, _, err := b.sites(ctx)
+	here, _, err := b.sites(ctx, system)
 	if err != nil {
 		return 0, err
 	}

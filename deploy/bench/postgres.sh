@@ -1,14 +1,4 @@
 # A failover of PostgreSQL behind HAProxy by hand, as muster does it: what it is measured against.
-# $1 is planned or unplanned; the environment says where everything is.
-set -euo pipefail
-
-haproxy() { # the runtime API answers nothing where a command succeeded
-  exec 3<>"/dev/tcp/127.0.0.1/$RUNTIME"
-  echo "$1" >&3
-  answer=$(cat <&3)
-  exec 3>&-
-  [ -z "$answer" ] || { echo "haproxy: $1: $answer" >&2; exit 1; }
-}
 sql() { "$BIN/psql" -XAtq -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$1" -c "$2"; }
 until_true() { until [ "$(sql "$TO_PORT" "$1")" = t ]; do sleep 0.01; done; }
 
