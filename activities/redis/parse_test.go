@@ -77,3 +77,19 @@ func TestLineage(t *testing.T) {
 	old.info["master_replid"] = "c"
 	require.Equal(t, int64(-1), next.beyond(old))
 }
+
+// Valkey is not in Debian 12: this is what its INFO documents (valkey.io/commands/info), no server's answer.
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		version string
+		old     bool
+	}{
+		"redis_version:6.0.16": {"6.0.16", true}, "redis_version:5.0.14": {"5.0.14", true}, "redis_version:6.2.0": {"6.2.0", false},
+		"redis_version:7.0.15": {"7.0.15", false}, "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1": {"valkey 8.0.1", false}, "": {"", false},
+	} {
+		s := server{info: parseInfo(text)}
+		require.Equal(t, want.version, s.version())
+		require.Equal(t, want.old, s.older(6, 2), text)
+	}
+}

@@ -41,6 +41,7 @@ const (
 	codeNoConfig       = "no-configuration-file"
 	codeHost           = "host-unusable"
 	codeFailover       = "failover-at-work"
+	codeVersion        = "version-too-old"
 )
 
 // Preflight says what speaks against a move. It changes nothing.
@@ -86,6 +87,9 @@ func (p *preflight) add(code string, refuse bool, next, message string, args ...
 func (p *preflight) answers() {
 	for _, s := range slices.Concat(p.from, p.to) {
 		if s.server != nil {
+			if s.server.older(6, 2) {
+				p.add(codeVersion, p.move.Planned, "upgrade it to 6.2, which brings FAILOVER", "the server at %s is version %s", s.node.addr, s.server.version())
+			}
 			continue
 		}
 		source := s.node.site == p.move.From

@@ -213,6 +213,15 @@ func (s server) version() string {
 	return s.info["redis_version"]
 }
 
+// older says whether the server's version is below major.minor. Valkey, which began at 7.2, keeps that number as redis_version.
+func (s server) older(major, minor int) bool {
+	var is [2]int
+	if n, _ := fmt.Sscanf(s.info["redis_version"], "%d.%d", &is[0], &is[1]); n < 2 {
+		return false // what does not say is not refused for it
+	}
+	return is[0] < major || is[0] == major && is[1] < minor
+}
+
 func (s server) persistence() string {
 	text := "rdb " + s.info["rdb_last_bgsave_status"]
 	if s.info["aof_enabled"] == "1" {
