@@ -78,6 +78,13 @@ type ActInput struct {
 	Set       map[string]string `json:"set,omitempty"` // an operator's changes to the step's input (retry --set)
 }
 
+// Intent is what an attempt writes into Temporal before it acts: so the next attempt, and the run that holds after the last one, know
+// that there may have been an act.
+type Intent struct {
+	RequestID string        `json:"request_id"`
+	Before    journal.Facts `json:"before,omitempty"`
+}
+
 // ActResult says what a step did. Before and After are the facts seen by the first and the last look.
 type ActResult struct {
 	Changed  bool          `json:"changed"`

@@ -112,6 +112,7 @@ func TestOneWriterNeedsProofBeforeThePromotion(t *testing.T) {
 	}{
 		"stopped":        {fenced("stopped"), Met},
 		"crashed":        {fenced("crashed"), Met},
+		"refuses":        {fenced("refuses"), Met},
 		"cut off":        {fenced("cut-off"), Weak},
 		"none":           {fenced("none"), NotMet},
 		"no word of it":  {fenced(""), NotMet},

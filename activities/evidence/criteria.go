@@ -5,18 +5,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/runbooks"
 )
 
-// The proofs of a fence, as its step's After facts carry them (activities.Proof).
-const (
-	factProof    = "proof"
-	proofStopped = "stopped"
-	proofCrashed = "crashed"
-	proofCutOff  = "cut-off"
-	proofNone    = "none"
-)
+// factProof is the After fact of a fence that holds its activities.Proof.
+const factProof = "proof"
 
 // criteria judges the run by its objectives and by the house's rules.
 func criteria(ev Evidence) []Criterion {
@@ -214,25 +209,25 @@ func (j judge) oneWriter() Criterion {
 			return NotApplicable, "nothing was promoted"
 		}
 		promotedAt := promotions[0].Attempts[0].From
-		proof, fencedAt := "", time.Time{}
+		proof, fencedAt := activities.Proof(""), time.Time{}
 		for _, s := range j.steps("fence", name) {
 			if end := s.Attempts[len(s.Attempts)-1].To; s.Done() && !end.IsZero() {
-				proof, fencedAt = s.After[factProof], end
+				proof, fencedAt = activities.Proof(s.After[factProof]), end
 			}
 		}
 		risk := j.riskTaken(name, promotedAt)
 		switch {
 		case fencedAt.After(promotedAt):
 			return NotMet, "promoted before the fence was proven"
-		case proof == proofStopped || proof == proofCrashed:
+		case proof.Strong():
 			return Met, fmt.Sprintf("%s, %s before the promotion", proofWords[proof], duration(ms(promotedAt.Sub(fencedAt))))
-		case proof == proofCutOff:
+		case proof == activities.ProofCutOff:
 			return Weak, proofWords[proof] + risk
 		case risk != "":
 			return Weak, "no proof" + risk
 		case fencedAt.IsZero():
 			return NotMet, "promoted without a fence"
-		case proof == proofNone || proof == "":
+		case proof == activities.ProofNone || proof == "":
 			return NotMet, "promoted without proof of the fence"
 		default:
 			return NotMet, fmt.Sprintf("%q is no proof that is known", proof)
@@ -240,10 +235,11 @@ func (j judge) oneWriter() Criterion {
 	})
 }
 
-var proofWords = map[string]string{
-	proofStopped: "old primary stopped cleanly",
-	proofCrashed: "old primary is down, it had crashed",
-	proofCutOff:  "old primary cut off at the route and read-only: the weaker proof",
+var proofWords = map[activities.Proof]string{
+	activities.ProofStopped: "old primary stopped cleanly",
+	activities.ProofCrashed: "old primary is down, it had crashed",
+	activities.ProofRefuses: "old primary refuses every write, one was tried",
+	activities.ProofCutOff:  "old primary cut off at the route and read-only: the weaker proof",
 }
 
 // riskTaken says who accepted, before the promotion, that the old primary may still accept writes.

@@ -2,6 +2,9 @@ package redis_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -333,6 +336,54 @@ func TestClusterSlotsAndVotes(t *testing.T) {
 	require.Equal(t, activities.RoleStandby, state.Members[sandbox.West].Role)
 	m.Takeover = true
 	drivertest.Run(t, f.driver.Promote(m))
+}
+
+// A replica that won an election just now takes itself for the winner of the next one, too: it must accept nothing before the Cluster agrees.
+func TestAClusterMovesThereAndBackAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, runbooks.RedisCluster)
+	written := int64(0)
+	for range 3 {
+		marks, err := f.driver.Marks(t.Context(), f.Target, f.Target.System.Members[f.From].Address)
+		require.NoError(t, err)
+		for range 20 {
+			require.NoError(t, marks.Write(t.Context(), "edge", written+1))
+			written++
+		}
+		marks.Close()
+		m := f.move(true)
+		fenced, _ := drivertest.Run(t, f.driver.Fence(m))
+		m.Position = fenced.Position
+		drivertest.Run(t, f.driver.CatchUp(m))
+		drivertest.Run(t, f.driver.Promote(m))
+		drivertest.Run(t, f.driver.Follow(m))
+		f.From, f.To = f.To, f.From
+	}
+	marks, err := f.driver.Marks(t.Context(), f.Target, f.Target.System.Members[f.From].Address)
+	require.NoError(t, err)
+	defer marks.Close()
+	found, err := marks.Read(t.Context(), "edge", 1, written)
+	require.NoError(t, err)
+	require.Len(t, found, int(written))
+}
+
+// With a majority of masters left, a shard whose master is gone is promoted by their vote.
+func TestClusterForce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, runbooks.RedisCluster)
+	kill(t, f.sandbox.RedisPID(east+"-1"))
+	m := f.move(false)
+	require.Eventually(t, func() bool {
+		state, err := f.driver.Observe(t.Context(), f.Target)
+		return err == nil && state.Members[sandbox.East].Role != activities.RoleUnknown && !slices.Contains(f.codes(t, m), "no-majority-to-vote")
+	}, 20*time.Second, 20*time.Millisecond)
+	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.driver.Promote(m))
+	log, err := os.ReadFile(filepath.Join(f.sandbox.Dir(), "redis", west+"-1", "redis.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(log), "Forced failover user request accepted")
+	require.NotContains(t, string(log), "Taking over the master")
 }
 
 // No password stands in what people read.

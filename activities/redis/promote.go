@@ -245,7 +245,7 @@ func replicaName(s server, to node, target server) (host, port string, found boo
 	return "", "", false
 }
 
-// awaitPrimary waits until a server is a primary. It ends early where the old primary's FAILOVER ended without that.
+// awaitPrimary waits until a server is a primary, for as long as the old primary's command tries and a moment more.
 func (d *Driver) awaitPrimary(ctx context.Context, n, old node, most time.Duration) (server, error) {
 	ctx, cancel := context.WithTimeout(ctx, most+time.Second)
 	defer cancel()

@@ -32,12 +32,6 @@ var (
 	errNoAnswer = errors.New("the act did not come back in time, and nobody knows whether it is still at work")
 )
 
-// intent is what an attempt writes into Temporal before it acts, so that the next one knows that an act may have happened.
-type intent struct {
-	RequestID string        `json:"request_id"`
-	Before    journal.Facts `json:"before,omitempty"`
-}
-
 // act is one activity call at work.
 type act struct {
 	Op        string
@@ -54,7 +48,17 @@ func (a act) do(ctx context.Context, goal activities.Action) (activities.ActResu
 	defer pulse.stop()
 	result, err := a.carryOut(ctx, goal, pulse)
 	result.Attempt, result.Took = pulse.attempt, time.Since(started)
-	return result, finish(ctx, err)
+	return result, withIntent(finish(ctx, err), pulse.last)
+}
+
+// withIntent has an error tell the run that there may have been an act.
+func withIntent(err error, last any) error {
+	var failed *temporal.ApplicationError
+	if mine, acted := last.(activities.Intent); acted && errors.As(err, &failed) {
+		return temporal.NewApplicationErrorWithOptions(failed.Message(), failed.Type(),
+			temporal.ApplicationErrorOptions{NonRetryable: failed.NonRetryable(), Details: []any{mine}})
+	}
+	return err
 }
 
 func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse) (activities.ActResult, error) {
@@ -87,7 +91,7 @@ func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse)
 		return activities.ActResult{}, err
 	}
 	if goal.Act != nil && !first.Met {
-		if err := a.actOnce(ctx, goal, pulse, intent{RequestID: a.RequestID, Before: before(earlier, first)}); err != nil {
+		if err := a.actOnce(ctx, goal, pulse, activities.Intent{RequestID: a.RequestID, Before: before(earlier, first)}); err != nil {
 			// The act may have taken effect although its answer was lost: only the world knows.
 			if seen, lookErr := goal.Look(ctx); lookErr == nil && seen.Met {
 				return a.resultOf(true, before(earlier, first), seen), nil
@@ -104,7 +108,7 @@ func (a act) carryOut(ctx context.Context, goal activities.Action, pulse *pulse)
 	return a.resultOf(goal.Act != nil, before(earlier, first), last), nil
 }
 
-func (a act) actOnce(ctx context.Context, goal activities.Action, pulse *pulse, mine intent) error {
+func (a act) actOnce(ctx context.Context, goal activities.Action, pulse *pulse, mine activities.Intent) error {
 	if a.Lease.LockWorkflow != "" {
 		if err := a.Runs.Holds(ctx, a.Lease); err != nil {
 			return err
@@ -188,7 +192,7 @@ func waitUntil(ctx context.Context, acted bool) time.Time {
 	return deadline
 }
 
-func before(earlier *intent, first activities.Look) journal.Facts {
+func before(earlier *activities.Intent, first activities.Look) journal.Facts {
 	if earlier != nil {
 		return earlier.Before
 	}

@@ -50,7 +50,7 @@ func (w *world) action() activities.Action {
 }
 
 // testPulse stores intents in memory; the real one is tested with the engine.
-func testPulse(earlier *intent) (*memoryPulse, *pulse) {
+func testPulse(earlier *activities.Intent) (*memoryPulse, *pulse) {
 	m := &memoryPulse{}
 	p := &pulse{attempt: 1, found: earlier, cancel: func(error) {}}
 	p.send = func(_ context.Context, details any) error {
@@ -65,15 +65,30 @@ type memoryPulse struct {
 	err    error
 }
 
+func TestAnErrorTellsOfTheIntent(t *testing.T) {
+	t.Parallel()
+	failed := activities.ToTemporal(&activities.Error{Type: activities.ErrUnreachable, Op: "fence", Err: errors.New("connection lost")})
+	require.Equal(t, failed, withIntent(failed, nil), "nobody acted")
+	require.NoError(t, withIntent(nil, activities.Intent{RequestID: "r"}))
+	var told *temporal.ApplicationError
+	require.ErrorAs(t, withIntent(failed, activities.Intent{RequestID: "r"}), &told)
+	var mine activities.Intent
+	require.NoError(t, told.Details(&mine))
+	require.Equal(t, "r", mine.RequestID)
+	require.Equal(t, activities.ErrUnreachable, told.Type())
+	require.False(t, told.NonRetryable())
+	require.Equal(t, failed.Error(), told.Error())
+}
+
 func TestCarryOut(t *testing.T) {
 	t.Parallel()
 	refused := &activities.Error{Type: activities.ErrRefused, Op: "promote", Err: errors.New("no")}
 	lost := &activities.Error{Type: activities.ErrUnreachable, Op: "promote", Err: errors.New("connection lost")}
-	earlier := &intent{RequestID: "r", Before: journal.Facts{"met": "long ago"}}
+	earlier := &activities.Intent{RequestID: "r", Before: journal.Facts{"met": "long ago"}}
 	tests := []struct {
 		name    string
 		world   world
-		earlier *intent
+		earlier *activities.Intent
 		acts    int
 		changed bool
 		before  string
@@ -118,7 +133,7 @@ func TestIntentIsStoredBeforeTheAct(t *testing.T) {
 	m, p := testPulse(nil)
 	w := world{}
 	w.act = func() error {
-		require.Equal(t, []any{intent{RequestID: "r", Before: journal.Facts{"met": "no"}}}, m.stored)
+		require.Equal(t, []any{activities.Intent{RequestID: "r", Before: journal.Facts{"met": "no"}}}, m.stored)
 		return nil
 	}
 	_, err := act{Op: "promote orders", RequestID: "r"}.carryOut(t.Context(), w.action(), p)

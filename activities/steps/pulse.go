@@ -9,6 +9,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
+
+	"github.com/musterhq/muster/activities"
 )
 
 // beatEvery is well below the heartbeat timeout of 2 seconds, so that a slow machine loses no step.
@@ -24,7 +26,7 @@ type pulse struct {
 	attempt int32
 	send    func(ctx context.Context, details any) error
 	cancel  context.CancelCauseFunc
-	found   *intent // of an earlier attempt; nil where there is none
+	found   *activities.Intent // of an earlier attempt; nil where there is none
 	last    any
 
 	mu   sync.Mutex
@@ -51,11 +53,11 @@ func startPulse(parent context.Context) (*pulse, context.Context) {
 }
 
 // intentOf returns what an earlier attempt of this activity wrote down before it acted.
-func intentOf(ctx context.Context) *intent {
+func intentOf(ctx context.Context) *activities.Intent {
 	if !activity.HasHeartbeatDetails(ctx) {
 		return nil
 	}
-	var i intent
+	var i activities.Intent
 	if err := activity.GetHeartbeatDetails(ctx, &i); err != nil || i.RequestID == "" {
 		return nil
 	}
@@ -63,7 +65,7 @@ func intentOf(ctx context.Context) *intent {
 }
 
 // record stores an intent. It returns after Temporal has it.
-func (p *pulse) record(ctx context.Context, i intent) error {
+func (p *pulse) record(ctx context.Context, i activities.Intent) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.send(ctx, i); err != nil {

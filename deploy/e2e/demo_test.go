@@ -111,6 +111,9 @@ func TestDemo(t *testing.T) {
 	reports, err := filepath.Glob(filepath.Join(d.dir, "home", "demo", "*.html"))
 	require.NoError(t, err)
 	require.Len(t, reports, 2, "the evidence is kept")
+	for _, path := range reports {
+		requireCriteria(t, strings.TrimSuffix(path, ".html")+".json")
+	}
 	d.requireGone(t)
 }
 

@@ -236,6 +236,7 @@ func TestSSHDrops(t *testing.T) {
 	for _, e := range s.journal(t, x) {
 		if e.Kind == journal.StepEnded && e.Step == "fence/"+system {
 			require.Equal(t, "stopped", e.After["proof"], "the proof is seen afresh when the host is back")
+			require.Equal(t, journal.Changed, e.Outcome, "the fence was this step's, whichever attempt did it")
 		}
 	}
 	s.requireSettled(t, there)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/musterhq/muster/deploy/sandbox"
 	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/workflows/run"
 )
 
 // allBoundaries is the number of kills (MUSTER_KILLS) from which on every boundary of every step is tried too, not a few of them.
@@ -119,7 +120,11 @@ func (s *shop) disturbed(t *testing.T, clients []*members, planned bool, b *blow
 	h := s.history(t, x.WorkflowID, x.RunID)
 	m.steps = count(h, enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
 	m.resumed = resumed(h, restarted)
-	m.entries = s.whole(t, x, restarted.Add(m.resumed))
+	var r run.Result
+	r, m.entries = s.endedAfter(t, x, journal.Passed, restarted.Add(m.resumed))
+	for _, measured := range r.Measures {
+		require.Zero(t, measured.Missing, measured.System)
+	}
 	s.requireSettled(t, there)
 	m.effect = s.tally(t, here, there).since(before)
 	for i, c := range clients {
@@ -145,40 +150,6 @@ func (m moved) requireSoon(t *testing.T) {
 		limit *= 10
 	}
 	require.LessOrEqual(t, m.resumed, limit, "from the restart to the run going on, at a load of %v", load)
-}
-
-// whole requires that a run passed and that its journal is whole: a chain whose digest Temporal keeps, and every step ended once.
-// Evidence is there two seconds after the run's end, or after the run was at work again where it was killed just then.
-func (s *shop) whole(t *testing.T, x execution, again time.Time) []journal.Entry {
-	t.Helper()
-	r := s.result(t, x)
-	require.Equal(t, journal.Passed, r.Verdict, r.Summary)
-	for _, m := range r.Measures {
-		require.Zero(t, m.Missing, m.System)
-	}
-	entries := s.journal(t, x)
-	digest, err := journal.Verify(entries)
-	require.NoError(t, err)
-	require.Equal(t, r.Digest, digest)
-	require.Len(t, entries, r.Entries)
-	counted := map[journal.Kind]map[string]int{journal.StepStarted: {}, journal.StepEnded: {}}
-	for _, e := range entries {
-		if of := counted[e.Kind]; of != nil {
-			of[e.Step]++
-			require.Equal(t, 1, of[e.Step], "%s of %s", e.Kind, e.Step)
-		}
-	}
-	require.Equal(t, counted[journal.StepStarted], counted[journal.StepEnded])
-	due := entries[len(entries)-1].At
-	if again.After(due) {
-		due = again
-	}
-	for _, path := range []string{r.JSON, r.HTML} {
-		info, err := os.Stat(path)
-		require.NoError(t, err)
-		require.Less(t, info.ModTime().Sub(due), 2*time.Second, "evidence is written within two seconds of the end, or of the restart")
-	}
-	return entries
 }
 
 // replayed waits until the standby has all that the primary wrote.

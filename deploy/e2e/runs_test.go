@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/musterhq/muster/activities/evidence"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/workflows/run"
 )
@@ -139,9 +140,16 @@ func (w *worker) result(t *testing.T, x execution) run.Result {
 	return r
 }
 
-// ended waits for the run's end, requires the verdict, and holds the run to what is true of every run: a whole journal that ends
-// with that verdict and has the digest that Temporal keeps, evidence written within two seconds, every step ended once.
+// ended waits for the run's end, requires the verdict, and holds the run to what is true of every run.
 func (w *worker) ended(t *testing.T, x execution, want journal.Verdict) (run.Result, []journal.Entry) {
+	t.Helper()
+	return w.endedAfter(t, x, want, time.Time{})
+}
+
+// endedAfter is ended for a run whose worker was killed and at work again at some time. True of every run is: a whole journal that ends
+// with the verdict and has the digest that Temporal keeps, every step ended once, evidence within two seconds of the end, or after the
+// run was at work again where it was killed just then, and no criterion of a run that passed that does not hold.
+func (w *worker) endedAfter(t *testing.T, x execution, want journal.Verdict, again time.Time) (run.Result, []journal.Entry) {
 	t.Helper()
 	r := w.result(t, x)
 	require.Equal(t, want, r.Verdict, r.Summary)
@@ -161,12 +169,29 @@ func (w *worker) ended(t *testing.T, x execution, want journal.Verdict) (run.Res
 		}
 	}
 	require.Equal(t, counted[journal.StepStarted], counted[journal.StepEnded])
+	due := last.At
+	if again.After(due) {
+		due = again
+	}
 	for _, path := range []string{r.JSON, r.HTML} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
-		require.Less(t, info.ModTime().Sub(last.At), 2*time.Second, "evidence is written within two seconds of the end")
+		require.Less(t, info.ModTime().Sub(due), 2*time.Second, "evidence is written within two seconds of the end, or of the restart")
+	}
+	if want == journal.Passed {
+		requireCriteria(t, r.JSON)
 	}
 	return r, entries
+}
+
+// requireCriteria reads a file of evidence and requires that each of its criteria holds, where it applies and was measured.
+func requireCriteria(t *testing.T, path string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	for _, c := range decode[evidence.Evidence](t, string(text)).Criteria {
+		require.NotEqual(t, evidence.NotMet, c.Result, "%s: %s", c.Title, c.Found)
+	}
 }
 
 func (w *worker) journal(t *testing.T, x execution) []journal.Entry {

@@ -40,8 +40,9 @@ type step struct {
 	StepStatus
 	spec      Spec
 	heldSince time.Time
-	input     any           // the spec's, with what operators changed
-	answer    *Intervention // what an operator wants done with a held step
+	input     any                // the spec's, with what operators changed
+	answer    *Intervention      // what an operator wants done with a held step
+	intent    *activities.Intent // of an attempt before the step was held
 }
 
 // Step carries out one activity call: it waits while the run is paused, records start and end, and holds when retries are spent.
@@ -57,8 +58,11 @@ func Step[T any](ctx workflow.Context, r *Run, spec Spec) (result T, skipped boo
 		result = zero
 		err := workflow.ExecuteActivity(spec.Intent.options(ctx, spec.Title), spec.Activity, st.input).Get(ctx, &result)
 		if err == nil {
-			r.closeStep(ctx, st, stepDone, entryOf(result))
+			r.closeStep(ctx, st, stepDone, st.entryOf(result))
 			return result, false, nil
+		}
+		if mine := intentOf(err); mine != nil && st.intent == nil {
+			st.intent = mine
 		}
 		if stopped := r.stopped(ctx, err); stopped != nil {
 			r.closeStep(ctx, st, stepFailed, journal.Entry{Outcome: journal.Canceled,
@@ -130,8 +134,25 @@ func (r *Run) closeStep(ctx workflow.Context, st *step, state string, e journal.
 	r.show(ctx)
 }
 
-// entryOf turns a step's result into what the journal keeps of it.
-func entryOf(result any) journal.Entry {
+// intentOf returns what the attempts that failed wrote down before one of them acted; nil where none did.
+func intentOf(err error) *activities.Intent {
+	var mine activities.Intent
+	var failed *temporal.ApplicationError
+	var timeout *temporal.TimeoutError
+	switch {
+	case errors.As(err, &failed) && failed.HasDetails():
+		err = failed.Details(&mine)
+	case errors.As(err, &timeout) && timeout.HasLastHeartbeatDetails():
+		err = timeout.LastHeartbeatDetails(&mine)
+	}
+	if err != nil || mine.RequestID == "" {
+		return nil
+	}
+	return &mine
+}
+
+// entryOf turns a step's result into what the journal keeps of it. What an act did before the step was held is this step's doing, too.
+func (st *step) entryOf(result any) journal.Entry {
 	e := journal.Entry{Outcome: journal.Unchanged, Attempts: 1}
 	act, ok := result.(activities.ActResult)
 	if !ok {
@@ -141,6 +162,9 @@ func entryOf(result any) journal.Entry {
 		e.Outcome = journal.Changed
 	}
 	e.Before, e.After, e.Attempts = act.Before, act.After, int(act.Attempt)
+	if st.intent != nil {
+		e.Outcome, e.Before = journal.Changed, st.intent.Before
+	}
 	if act.Proof != "" {
 		if e.After == nil {
 			e.After = journal.Facts{}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -64,6 +65,27 @@ func TestHeldStep(t *testing.T) {
 			require.Len(t, kinds(b.journal(), journal.Intervened), 1)
 		})
 	}
+}
+
+// An act whose answer was lost shows when the operator has the step tried again: the step did it, before it was held.
+func TestAHeldStepDidWhatAnEarlierAttemptDid(t *testing.T) {
+	b := newBench(t, unsigned, fenceOnce)
+	calls := 0
+	b.register(activities.Fence, func(context.Context, activities.ActInput) (activities.ActResult, error) {
+		if calls++; calls == 1 {
+			mine := activities.Intent{RequestID: "r", Before: journal.Facts{"role": "primary"}}
+			return activities.ActResult{}, temporal.NewApplicationErrorWithOptions("connection lost", activities.ErrUnreachable,
+				temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{mine}})
+		}
+		return activities.ActResult{Before: journal.Facts{"role": "none"}, Proof: activities.ProofStopped, Attempt: 1}, nil
+	})
+	b.after(time.Minute, UpdateIntervene, Intervention{Action: ActionRetry, Author: "dana"}, accepted(t))
+	_, err := b.run(Input{})
+	require.NoError(t, err)
+	ended := kinds(b.journal(), journal.StepEnded)
+	require.Len(t, ended, 1)
+	require.Equal(t, journal.Changed, ended[0].Outcome)
+	require.Equal(t, journal.Facts{"role": "primary"}, ended[0].Before)
 }
 
 func TestRefusedInterventionsChangeNothing(t *testing.T) {
