@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,7 +83,7 @@ func (s *shop) writeToRedisMembers(t *testing.T) *members {
 		here, _ := s.sitesOf(t, sandbox.RedisSystem)
 		c := s.redis(t, here)
 		defer func() { _ = c.Close() }()
-		texts, err := c.ZRangeByScore(t.Context(), key(site), &redis.ZRangeBy{Min: fmt.Sprint(from), Max: "+inf"}).Result()
+		texts, err := c.ZRangeArgs(t.Context(), redis.ZRangeArgs{Key: key(site), Start: from, Stop: "+inf", ByScore: true}).Result()
 		require.NoError(t, err)
 		for _, text := range texts {
 			seq, err := strconv.ParseInt(text, 10, 64)
