@@ -2,9 +2,12 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -245,21 +248,6 @@ func TestAServerThatHangsIsEnded(t *testing.T) {
 	require.Zero(t, f.sandbox.RedisPID(east))
 }
 
-func TestSentinelQuorumIsNeeded(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, runbooks.RedisSentinel)
-	require.Empty(t, f.codes(t, f.move(true)))
-	for _, name := range []string{"sentinel-1", "sentinel-2"} {
-		kill(t, f.sandbox.RedisPID(name))
-	}
-	f.awaitCode(t, f.move(true), "quorum-missing!")
-	m := f.move(true)
-	drivertest.Run(t, f.driver.Fence(m))
-	err := f.driver.Promote(m).Act(t.Context(), "test")
-	require.Equal(t, activities.ErrRefused, activities.TypeOf(err), "%v", err)
-	drivertest.Run(t, f.driver.Unfence(m))
-}
-
 // Behind the clients' own route it is the same, and Where tells which server answers.
 func TestMarksThroughTheRoute(t *testing.T) {
 	t.Parallel()
@@ -314,78 +302,6 @@ func TestMarksFindTheMaster(t *testing.T) {
 	}
 }
 
-func TestClusterSlotsAndVotes(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, runbooks.RedisCluster)
-	require.Empty(t, f.codes(t, f.move(true)))
-	kill(t, f.sandbox.RedisPID(west+"-1"))
-	f.awaitCode(t, f.move(true), "slots-uncovered!") // the shard has nobody to go to
-	f.awaitCode(t, f.move(true), "target-unreachable!")
-	require.NoError(t, f.sandbox.StartRedis(t.Context(), sandbox.West))
-	require.Eventually(t, func() bool { return len(f.codes(t, f.move(true))) == 0 }, 20*time.Second, 20*time.Millisecond)
-
-	require.NoError(t, f.sandbox.KillRedis(t.Context(), sandbox.East))
-	m := f.move(false)
-	f.awaitCode(t, m, "no-majority-to-vote")
-	drivertest.Run(t, f.driver.Fence(m))
-	err := f.driver.Promote(m).Act(t.Context(), "test")
-	require.Equal(t, activities.ErrRefused, activities.TypeOf(err), "%v", err)
-	require.Contains(t, err.Error(), "takeover=true")
-	state, err := f.driver.Observe(t.Context(), f.Target)
-	require.NoError(t, err)
-	require.Equal(t, activities.RoleStandby, state.Members[sandbox.West].Role)
-	m.Takeover = true
-	drivertest.Run(t, f.driver.Promote(m))
-}
-
-// A replica that won an election just now takes itself for the winner of the next one, too: it must accept nothing before the Cluster agrees.
-func TestAClusterMovesThereAndBackAtOnce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, runbooks.RedisCluster)
-	written := int64(0)
-	for range 3 {
-		marks, err := f.driver.Marks(t.Context(), f.Target, f.Target.System.Members[f.From].Address)
-		require.NoError(t, err)
-		for range 20 {
-			require.NoError(t, marks.Write(t.Context(), "edge", written+1))
-			written++
-		}
-		marks.Close()
-		m := f.move(true)
-		fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-		m.Position = fenced.Position
-		drivertest.Run(t, f.driver.CatchUp(m))
-		drivertest.Run(t, f.driver.Promote(m))
-		drivertest.Run(t, f.driver.Follow(m))
-		f.From, f.To = f.To, f.From
-	}
-	marks, err := f.driver.Marks(t.Context(), f.Target, f.Target.System.Members[f.From].Address)
-	require.NoError(t, err)
-	defer marks.Close()
-	found, err := marks.Read(t.Context(), "edge", 1, written)
-	require.NoError(t, err)
-	require.Len(t, found, int(written))
-}
-
-// With a majority of masters left, a shard whose master is gone is promoted by their vote.
-func TestClusterForce(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, runbooks.RedisCluster)
-	kill(t, f.sandbox.RedisPID(east+"-1"))
-	m := f.move(false)
-	require.Eventually(t, func() bool {
-		state, err := f.driver.Observe(t.Context(), f.Target)
-		return err == nil && state.Members[sandbox.East].Role != activities.RoleUnknown && !slices.Contains(f.codes(t, m), "no-majority-to-vote")
-	}, 20*time.Second, 20*time.Millisecond)
-	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.driver.Promote(m))
-	log, err := os.ReadFile(filepath.Join(f.sandbox.Dir(), "redis", west+"-1", "redis.log"))
-	require.NoError(t, err)
-	require.Contains(t, string(log), "Forced failover user request accepted")
-	require.NotContains(t, string(log), "Taking over the master")
-}
-
 // No password stands in what people read.
 func TestErrorsHoldNoPassword(t *testing.T) {
 	t.Parallel()
@@ -403,4 +319,62 @@ func TestErrorsHoldNoPassword(t *testing.T) {
 	_, err = f.driver.Marks(ctx, f.Target, f.Target.System.Members[sandbox.East].Address)
 	require.Equal(t, activities.ErrUnreachable, activities.TypeOf(err))
 	require.NotContains(t, err.Error(), password)
+}
+
+// A third server is a sibling: a move re-points it, and goes to it where it holds more than the one that is to be promoted.
+func TestSiblings(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, runbooks.RedisReplication)
+	north := (&f).startSibling(t)
+	m := f.move(true)
+	require.Eventually(t, func() bool { return len(f.codes(t, m)) == 0 }, 20*time.Second, 20*time.Millisecond)
+
+	f.do(t, west, "CONFIG", "SET", "masterauth", "wrong")
+	f.do(t, east, "CLIENT", "KILL", "TYPE", "replica")
+	f.writeMarks(t, f.Target.System.Members[sandbox.East].Address, 50)
+	require.Eventually(t, func() bool {
+		n, err := north.ZCard(t.Context(), "muster:mark:edge").Result()
+		return err == nil && n == 50
+	}, 20*time.Second, 20*time.Millisecond)
+	f.awaitCode(t, f.move(false), "sibling-has-more!")
+	password, err := f.sandbox.Password("redis")
+	require.NoError(t, err)
+	f.do(t, west, "CONFIG", "SET", "masterauth", password)
+	require.Eventually(t, func() bool { return len(f.codes(t, m)) == 0 }, 20*time.Second, 20*time.Millisecond)
+
+	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.driver.CatchUp(m))
+	drivertest.Run(t, f.driver.Promote(m))
+	drivertest.Run(t, f.driver.Follow(m))
+	role, err := north.Do(t.Context(), "ROLE").Slice()
+	require.NoError(t, err)
+	require.Equal(t, "slave", role[0])
+	require.EqualValues(t, f.sandbox.Port(west), role[2], "it follows the new primary")
+}
+
+// startSibling starts a third server, at site north, that follows the primary at east.
+func (f *fixture) startSibling(t *testing.T) *goredis.Client {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	password, err := f.sandbox.Password("redis")
+	require.NoError(t, err)
+	r, dir := f.Target.System.Redis, t.TempDir()
+	config := filepath.Join(dir, "redis.conf")
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nreplicaof 127.0.0.1 %d\nmasteruser %s\nmasterauth %s\nuser default off\nuser %s on >%s ~* &* +@all\n",
+		port, dir, f.sandbox.Port(east), r.User, password, r.User, password)), 0o600))
+	server := exec.Command("/usr/bin/redis-server", config)
+	require.NoError(t, server.Start())
+	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
+	members := maps.Clone(f.Target.System.Members)
+	members["north"] = runbooks.Member{Address: address, Host: members[sandbox.West].Host, Redis: &runbooks.RedisMember{ConfigFile: config, Start: server.Args}}
+	f.Target.System.Members = members
+	client := goredis.NewClient(&goredis.Options{Addr: address, Username: r.User, Password: password})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
 }

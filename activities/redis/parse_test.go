@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/runbooks"
 )
 
 // The checksum of "123456789" is the one that the specification of Redis Cluster gives.
@@ -92,4 +93,15 @@ func TestVersions(t *testing.T) {
 		require.Equal(t, want.version, s.version())
 		require.Equal(t, want.old, s.older(6, 2), text)
 	}
+}
+
+func TestAnOldVersionIsNamed(t *testing.T) {
+	t.Parallel()
+	old := seen{node: node{addr: "127.0.0.1:1", redis: &runbooks.Redis{}}, server: &server{info: map[string]string{"redis_version": "6.0.16"}}}
+	target := activities.Target{System: runbooks.System{Redis: &runbooks.Redis{Shape: runbooks.RedisReplication}}}
+	p := &preflight{move: activities.Move{Target: target, From: "east", To: "west", Planned: true}, from: []seen{old}}
+	p.answers()
+	require.Len(t, p.found, 1)
+	require.Equal(t, codeVersion, p.found[0].Code)
+	require.True(t, p.found[0].Refuse)
 }

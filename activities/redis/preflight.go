@@ -42,6 +42,7 @@ const (
 	codeHost           = "host-unusable"
 	codeFailover       = "failover-at-work"
 	codeVersion        = "version-too-old"
+	codeManager        = "another-manager"
 )
 
 // Preflight says what speaks against a move. It changes nothing.
@@ -89,6 +90,9 @@ func (p *preflight) answers() {
 		if s.server != nil {
 			if s.server.older(6, 2) {
 				p.add(codeVersion, p.move.Planned, "upgrade it to 6.2, which brings FAILOVER", "the server at %s is version %s", s.node.addr, s.server.version())
+			}
+			if is := s.server.manager(); is != shape(p.move.Target) && is != runbooks.RedisReplication { // Sentinels that are down are quorum-missing
+				p.add(codeManager, true, "write shape: "+is+" in the estate", "the server at %s is under %s, which would undo a move that is not its own", s.node.addr, is)
 			}
 			continue
 		}

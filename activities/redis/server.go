@@ -10,17 +10,22 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/runbooks"
 )
+
+// sentinelChannel is where Sentinels announce themselves: every one of them listens there on every server that it watches.
+const sentinelChannel = "__sentinel__:hello"
 
 // fenceStep is what fencing adds to min-replicas-to-write, once to refuse writes, twice when the first stands in the configuration
 // file. No server has so many replicas.
 const fenceStep = 1_000_000
 
-// server is what one server said of itself: INFO, its fence, and in a cluster its own line of CLUSTER NODES.
+// server is what one server said of itself: INFO, its fence, who listens for Sentinels, and in a cluster its own line of CLUSTER NODES.
 type server struct {
-	info    map[string]string
-	fence   int64
-	cluster clusterSelf
+	info      map[string]string
+	fence     int64
+	sentinels int64 // connections that listen on the channel of Sentinels; -1 where the user may not ask
+	cluster   clusterSelf
 }
 
 // ask looks at a server in one round trip.
@@ -29,22 +34,27 @@ func (d *Driver) ask(ctx context.Context, n node) (server, error) {
 	err := d.conns.use(ctx, n.login(), true, func(ctx context.Context, c *client) error {
 		var info, nodes, state *redis.Cmd
 		var fence *redis.MapStringStringCmd
+		var listeners *redis.MapStringIntCmd
 		_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
 			info = p.Do(ctx, "INFO")
 			fence = p.ConfigGet(ctx, "min-replicas-to-write")
+			listeners = p.PubSubNumSub(ctx, sentinelChannel)
 			if clustered(n) {
 				nodes, state = p.Do(ctx, "CLUSTER", "NODES"), p.Do(ctx, "CLUSTER", "INFO")
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil && (listeners.Err() == nil || info.Val() == nil || fence.Val() == nil) { // more than a user who may not ask that
 			return err
 		}
 		text, err := info.Text()
 		if err != nil {
 			return err
 		}
-		s.info = parseInfo(text)
+		s.info, s.sentinels = parseInfo(text), -1
+		if counts, err := listeners.Result(); err == nil {
+			s.sentinels = counts[sentinelChannel]
+		}
 		if s.fence, err = strconv.ParseInt(fence.Val()["min-replicas-to-write"], 10, 64); err != nil {
 			return fmt.Errorf("min-replicas-to-write: %w", err)
 		}
@@ -173,7 +183,8 @@ func (s server) beyond(old server) int64 {
 func (s server) facts() journal.Facts {
 	f := journal.Facts{
 		"role": "primary", "replid": short(s.info["master_replid"]), "offset": fmt.Sprint(s.offset()),
-		"version": s.version(), "keys": fmt.Sprint(s.keys()), "persistence": s.persistence(),
+		"version": s.version(), "keys": fmt.Sprint(s.keys()), "dataset_bytes": s.info["used_memory_dataset"], "persistence": s.persistence(),
+		"manager": s.manager(),
 	}
 	if s.primary() {
 		f["replicas"] = s.info["connected_slaves"]
@@ -220,6 +231,18 @@ func (s server) older(major, minor int) bool {
 		return false // what does not say is not refused for it
 	}
 	return is[0] < major || is[0] == major && is[1] < minor
+}
+
+// manager is who moves the roles of this server besides muster, in the words of shape.
+func (s server) manager() string {
+	switch {
+	case s.info["cluster_enabled"] == "1":
+		return runbooks.RedisCluster
+	case s.sentinels > 0:
+		return runbooks.RedisSentinel
+	default:
+		return runbooks.RedisReplication
+	}
 }
 
 func (s server) persistence() string {
