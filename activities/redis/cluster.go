@@ -40,7 +40,7 @@ func (d *Driver) promoteShard(ctx context.Context, m activities.Move, n node, fr
 			if err := d.failShardOver(ctx, m, n, s); err != nil {
 				return err
 			}
-			_, err = d.awaitPrimary(ctx, n, from[0], clusterPatience)
+			_, err = d.awaitPrimary(ctx, n, from[0], false, clusterPatience)
 		}
 		if err == nil {
 			err = d.awaitKnown(ctx, n, s.cluster.id, all)
@@ -113,14 +113,7 @@ func (d *Driver) outwaitElection(ctx context.Context, n node) error {
 	if err != nil || parsed != nil {
 		return mapError(n.op("ask"), errors.Join(err, parsed))
 	}
-	election := time.NewTimer(max(4*time.Second, 4*time.Duration(timeout)*time.Millisecond))
-	defer election.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-election.C:
-		return nil
-	}
+	return wait(ctx, max(4*time.Second, 4*time.Duration(timeout)*time.Millisecond))
 }
 
 // clusterCommand: with its master a replica asks that first and loses nothing; without, it asks the other masters (FORCE); where too few of

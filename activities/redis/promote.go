@@ -16,8 +16,10 @@ import (
 const failoverTimeout = 10 * time.Second
 
 // pause is the time between two looks of an act that waits.
-func pause(ctx context.Context) error {
-	t := time.NewTimer(5 * time.Millisecond)
+func pause(ctx context.Context) error { return wait(ctx, 5*time.Millisecond) }
+
+func wait(ctx context.Context, long time.Duration) error {
+	t := time.NewTimer(long)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -192,10 +194,11 @@ func (d *Driver) promoteReplica(ctx context.Context, planned bool, old seen, to 
 				return err
 			}
 		}
-		if err := d.swap(ctx, planned, old, to, target); err != nil {
+		handed, err := d.swap(ctx, planned, old, to, target)
+		if err != nil {
 			return err
 		}
-		if target, err = d.awaitPrimary(ctx, to, old.node, failoverTimeout); err != nil {
+		if target, err = d.awaitPrimary(ctx, to, old.node, handed, failoverTimeout); err != nil {
 			return err
 		}
 	}
@@ -217,16 +220,16 @@ func (d *Driver) keepOld(ctx context.Context, n node) error {
 }
 
 // swap asks the fenced old primary to hand its role over, where it still has the replica; otherwise the replica takes it.
-func (d *Driver) swap(ctx context.Context, planned bool, old seen, to node, target server) error {
+func (d *Driver) swap(ctx context.Context, planned bool, old seen, to node, target server) (handed bool, err error) {
 	if planned && old.server != nil && old.server.primary() {
 		if old.server.moving() {
-			return nil
+			return true, nil
 		}
 		if host, port, found := replicaName(*old.server, to, target); found {
-			return d.do(ctx, old.node, "FAILOVER", "TO", host, port, "TIMEOUT", failoverTimeout.Milliseconds())
+			return true, d.do(ctx, old.node, "FAILOVER", "TO", host, port, "TIMEOUT", failoverTimeout.Milliseconds())
 		}
 	}
-	return d.do(ctx, to, "REPLICAOF", "NO", "ONE")
+	return false, d.do(ctx, to, "REPLICAOF", "NO", "ONE")
 }
 
 // replicaName is how the primary itself names its replica, online, in INFO: FAILOVER knows no other name.
@@ -245,14 +248,24 @@ func replicaName(s server, to node, target server) (host, port string, found boo
 	return "", "", false
 }
 
-// awaitPrimary waits until a server is a primary, for as long as the old primary's command tries and a moment more.
-func (d *Driver) awaitPrimary(ctx context.Context, n, old node, most time.Duration) (server, error) {
+// awaitPrimary waits until a server is a primary, for as long as the command tries and a moment more. Where the old primary hands its
+// role over and says by master_failover_state that it no longer does, it gave up, and nothing is left to wait for.
+func (d *Driver) awaitPrimary(ctx context.Context, n, old node, handed bool, most time.Duration) (server, error) {
 	ctx, cancel := context.WithTimeout(ctx, most+time.Second)
 	defer cancel()
 	for {
+		var from server
+		asked := errors.New("nobody hands over")
+		if handed { // first: it may have ended between the two looks
+			from, asked = d.ask(ctx, old)
+		}
 		s, err := d.ask(ctx, n)
 		if err == nil && s.primary() {
 			return s, nil
+		}
+		if err == nil && asked == nil && from.primary() && !from.moving() {
+			return server{}, &activities.Error{Type: activities.ErrNotYet, Op: n.op("promote"), Err: fmt.Errorf("FAILOVER ended, and %s is still a replica", n.addr),
+				Next: "the log of " + old.addr + " says why"}
 		}
 		if waited := pause(ctx); waited != nil {
 			return server{}, &activities.Error{Type: activities.ErrNotYet, Op: n.op("promote"),
