@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -356,17 +355,13 @@ func TestSiblings(t *testing.T) {
 // startSibling starts a third server, at site north, that follows the primary at east.
 func (f *fixture) startSibling(t *testing.T) *goredis.Client {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	_, port, err := net.SplitHostPort(address)
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
+	port := sandbox.PortForTest(t)
+	address := fmt.Sprint("127.0.0.1:", port)
 	password, err := f.sandbox.Password("redis")
 	require.NoError(t, err)
 	r, dir := f.Target.System.Redis, t.TempDir()
 	config := filepath.Join(dir, "redis.conf")
-	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf("bind 127.0.0.1\nport %s\ndir %s\nreplicaof 127.0.0.1 %d\nmasteruser %s\nmasterauth %s\nuser default off\nuser %s on >%s ~* &* +@all\n",
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nreplicaof 127.0.0.1 %d\nmasteruser %s\nmasterauth %s\nuser default off\nuser %s on >%s ~* &* +@all\n",
 		port, dir, f.sandbox.Port(east), r.User, password, r.User, password)), 0o600))
 	server := exec.Command("/usr/bin/redis-server", config)
 	require.NoError(t, server.Start())

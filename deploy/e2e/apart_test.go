@@ -2,7 +2,7 @@ package e2e
 
 import (
 	"fmt"
-	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -27,10 +27,9 @@ func (s *shop) engineExited() <-chan struct{} {
 func openShopApart(t *testing.T) *shop {
 	t.Helper()
 	estate := sandbox.ForTest(t)
-	cluster := startWorker(t, t.TempDir())
-	_, port, err := net.SplitHostPort(cluster.engine.Address)
-	require.NoError(t, err)
-	cluster.port = port // the same after a restart
+	cluster := newWorker(t, t.TempDir())
+	cluster.port = strconv.Itoa(sandbox.PortForTest(t)) // the same after a restart
+	cluster.start(t)
 	namespaces, err := client.NewNamespaceClient(client.Options{HostPort: cluster.engine.Address, Logger: quiet()})
 	require.NoError(t, err)
 	defer namespaces.Close()

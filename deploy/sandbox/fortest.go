@@ -47,6 +47,17 @@ func ForTest(t testing.TB, options ...Options) *Sandbox {
 	return s
 }
 
+// PortForTest returns a port of loopback that is the test's own until it ends, also while the test's server is down.
+func PortForTest(t testing.TB) int {
+	t.Helper()
+	ports, sockets, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeSockets(sockets) })
+	return ports[0]
+}
+
 // sweep takes away the sandboxes of test processes that were killed before their clean-up could run.
 func sweep(t testing.TB) {
 	own, err := findOwner(context.Background())
