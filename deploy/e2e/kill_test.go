@@ -122,8 +122,11 @@ func (s *shop) disturbed(t *testing.T, clients []*members, planned bool, b *blow
 	m.resumed = resumed(h, restarted)
 	var r run.Result
 	r, m.entries = s.endedAfter(t, x, journal.Passed, restarted.Add(m.resumed))
+	require.Len(t, r.Measures, len(s.sandbox.Estate().Systems), "outage and loss of each system")
 	for _, measured := range r.Measures {
+		require.True(t, measured.Measured, measured.System)
 		require.Zero(t, measured.Missing, measured.System)
+		t.Logf("%s: outage %d ms, 0 of %d writes lost", measured.System, measured.OutageMs, measured.Acknowledged)
 	}
 	s.requireSettled(t, there)
 	m.effect = s.tally(t, here, there).since(before)

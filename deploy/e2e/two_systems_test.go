@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/musterhq/muster/deploy/sandbox"
-	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/runbooks"
 )
 
@@ -100,36 +99,21 @@ func (s *shop) writeToRedisMembers(t *testing.T) *members {
 	})
 }
 
-// TestTwoSystems moves PostgreSQL and Redis there and back in one run each, while clients write past the route too: each system has
-// one writer and loses nothing, evidence has outage and loss of each, and clients of Sentinel need no route.
-func TestTwoSystems(t *testing.T) {
-	t.Parallel()
-	for _, shape := range []string{runbooks.RedisReplication, runbooks.RedisSentinel} {
-		t.Run(shape, func(t *testing.T) {
-			t.Parallel()
-			s := openBoth(t, shape)
-			clients := []*members{s.writeToMembers(t), s.writeToRedisMembers(t)}
-			for range 2 {
-				got := s.disturbed(t, clients, true, nil)
-				require.Equal(t, 1, got.effect.Promotions)
-				require.Equal(t, 1, got.effect.RedisPromotions)
-				measured := map[string]bool{}
-				for _, e := range got.entries {
-					if e.Kind == journal.Measured {
-						measured[e.System] = true
-						require.True(t, e.Measure.Measured, e.System)
-						t.Log(e.Message, e.Title)
-					}
-				}
-				require.Equal(t, map[string]bool{system: true, sandbox.RedisSystem: true}, measured)
-			}
-		})
-	}
-}
-
-// TestKillTwoSystems kills worker and engine anywhere in runs that move both systems.
+// TestKillTwoSystems moves PostgreSQL and Redis side by side while clients write past the route too, and kills worker and engine anywhere.
 func TestKillTwoSystems(t *testing.T) {
 	t.Parallel()
 	s := openBoth(t, runbooks.RedisReplication)
 	s.killAnywhere(t, number("MUSTER_KILLS", 2), s.writeToMembers(t), s.writeToRedisMembers(t))
+}
+
+// TestSentinelNeedsNoRoute moves both systems there and back where Sentinels tell clients who the primary is.
+func TestSentinelNeedsNoRoute(t *testing.T) {
+	t.Parallel()
+	s := openBoth(t, runbooks.RedisSentinel)
+	clients := []*members{s.writeToMembers(t), s.writeToRedisMembers(t)}
+	for range 2 {
+		got := s.disturbed(t, clients, true, nil)
+		require.Equal(t, 1, got.effect.Promotions)
+		require.Equal(t, 1, got.effect.RedisPromotions)
+	}
 }
