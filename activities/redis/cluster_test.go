@@ -72,6 +72,9 @@ func TestAClusterMovesThereAndBackAtOnce(t *testing.T) {
 func TestClusterForce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, runbooks.RedisCluster)
+	for _, name := range []string{west + "-1", west + "-2", west + "-3"} { // else the Cluster may be there first
+		f.do(t, name, "CONFIG", "SET", "cluster-replica-no-failover", "yes")
+	}
 	kill(t, f.sandbox.RedisPID(east+"-1"))
 	m := f.move(false)
 	require.Eventually(t, func() bool {
