@@ -64,19 +64,22 @@ func Run(t testing.TB, a activities.Action) (activities.Look, bool) {
 func run(ctx context.Context, a activities.Action) (look activities.Look, acted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for {
+	for done := false; ; {
 		if look, err = a.Look(ctx); err == nil && look.Met {
 			return look, acted, nil
 		}
 		if err != nil && activities.TypeOf(err) != activities.ErrUnreachable {
 			return look, acted, err
 		}
-		if err == nil && !acted && !look.Busy && a.Act != nil {
+		if err == nil && !done && !look.Busy && a.Act != nil {
 			acted = true
-			if err := a.Act(ctx, "drivertest"); err != nil {
+			err := a.Act(ctx, "drivertest")
+			if err != nil && activities.TypeOf(err) != activities.ErrNotYet { // for that Temporal would try again, too
 				return look, acted, err
 			}
-			continue
+			if done = err == nil; done {
+				continue
+			}
 		}
 		select {
 		case <-ctx.Done():
