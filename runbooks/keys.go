@@ -138,7 +138,7 @@ var keyHelp = map[string]map[string]string{
 		"password":          "Its password, by reference. Leave it out where the servers want none",
 		"sentinels":         "shape sentinel: host:port of every Sentinel",
 		"master_name":       "shape sentinel: the name under which the Sentinels know the system",
-		"sentinel_user":     "shape sentinel: the ACL user at the Sentinels",
+		"sentinel_user":     "shape sentinel: the ACL user at the Sentinels, who may SENTINEL get-master-addr-by-name, ckquorum, replicas and failover",
 		"sentinel_password": "shape sentinel: the password at the Sentinels, by reference",
 	},
 	"RedisMember": {

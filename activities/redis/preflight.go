@@ -171,7 +171,7 @@ func (p *preflight) follows(t seen) bool {
 			return true
 		}
 		if s.server != nil {
-			if _, _, found := replicaName(*s.server, t.node, *t.server); found {
+			if _, online := replicaLine(*s.server, t.node, *t.server); online {
 				return true // names differ by who looks; its own list of replicas does not
 			}
 		}

@@ -225,27 +225,27 @@ func (d *Driver) swap(ctx context.Context, planned bool, old seen, to node, targ
 		if old.server.moving() {
 			return true, nil
 		}
-		if host, port, found := replicaName(*old.server, to, target); found {
-			return true, d.do(ctx, old.node, "FAILOVER", "TO", host, port, "TIMEOUT", failoverTimeout.Milliseconds())
+		if replica, online := replicaLine(*old.server, to, target); online {
+			return true, d.do(ctx, old.node, "FAILOVER", "TO", replica["ip"], replica["port"], "TIMEOUT", failoverTimeout.Milliseconds())
 		}
 	}
 	return false, d.do(ctx, to, "REPLICAOF", "NO", "ONE")
 }
 
-// replicaName is how the primary itself names its replica, online, in INFO: FAILOVER knows no other name.
-func replicaName(s server, to node, target server) (host, port string, found bool) {
+// replicaLine is what the primary says in INFO of its replica, where that is online. FAILOVER knows it by no other ip and port.
+func replicaLine(s server, to node, target server) (fields map[string]string, online bool) {
 	for i := range s.number("connected_slaves") {
-		fields := map[string]string{}
+		fields = map[string]string{}
 		for part := range strings.SplitSeq(s.info[fmt.Sprintf("slave%d", i)], ",") {
 			key, value, _ := strings.Cut(part, "=")
 			fields[key] = value
 		}
-		host, port = fields["ip"], fields["port"]
-		if fields["state"] == "online" && (to.is(net.JoinHostPort(host, port)) || port == target.info["tcp_port"] && s.info["connected_slaves"] == "1") {
-			return host, port, true
+		named := to.is(net.JoinHostPort(fields["ip"], fields["port"])) || fields["port"] == target.info["tcp_port"] && s.info["connected_slaves"] == "1"
+		if fields["state"] == "online" && named {
+			return fields, true
 		}
 	}
-	return "", "", false
+	return nil, false
 }
 
 // awaitPrimary waits until a server is a primary, for as long as the command tries and a moment more. Where the old primary hands its

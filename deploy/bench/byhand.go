@@ -88,9 +88,11 @@ func (h *byHand) planned(ctx context.Context) (outage float64, missing int64, er
 	switch {
 	case len(report.Outages) > 0:
 		outage = ms(report.Outages[0].Duration())
+	case report.Missing > 0: // writes went on, into nothing: only those that failed between were seen
+		outage = float64(report.Failed) * ms(every)
 	case report.Failed > 0:
 		outage = ms(shortest)
-	case report.Missing == 0:
+	default:
 		return 0, 0, fmt.Errorf("the script's failover was not measured: %+v", report)
 	}
 	return outage + float64(report.Missing)*ms(every), report.Missing, nil

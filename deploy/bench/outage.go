@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -134,7 +135,7 @@ func (m *moves) move(ctx context.Context, ending string) (finished, error) {
 }
 
 func (b *bench) planned(ctx context.Context, m *moves, h *byHand) error {
-	f, err := b.inTurns(ctx, m, h, b.pick(10, 4))
+	f, err := b.inTurns(ctx, m, h, b.pick(10, 4), 0)
 	if err != nil {
 		return err
 	}
@@ -147,11 +148,16 @@ func (b *bench) planned(ctx context.Context, m *moves, h *byHand) error {
 const shortest = 150 * time.Millisecond
 
 // inTurns measures planned moves by muster and by hand, one of each at a time: a machine that grows slower does so for both.
-func (b *bench) inTurns(ctx context.Context, m *moves, h *byHand, count int) (figure, error) {
+// rhythm is the period of what the system does by its own clock: each move begins at a random point of it, as people's moves do.
+func (b *bench) inTurns(ctx context.Context, m *moves, h *byHand, count int, rhythm time.Duration) (figure, error) {
 	var outages, scripts []float64
 	var lost int64
 	parts := map[string][]float64{}
+	somewhen := func() error { return pause(ctx, time.Duration(rand.Float64()*float64(rhythm))) }
 	for range count {
+		if err := somewhen(); err != nil {
+			return figure{}, err
+		}
 		f, err := m.move(ctx, "")
 		if err != nil {
 			return figure{}, err
@@ -169,6 +175,9 @@ func (b *bench) inTurns(ctx context.Context, m *moves, h *byHand, count int) (fi
 				return figure{}, err
 			}
 			split(parts, entries, *measured.Outage)
+		}
+		if err := somewhen(); err != nil {
+			return figure{}, err
 		}
 		took, missing, err := h.planned(ctx)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/activities/host"
@@ -20,11 +21,14 @@ var redisScript string
 // redis measures planned moves of Redis, each in turns with the command that Redis has for it, alone.
 func (b *bench) redis(ctx context.Context) error {
 	moved := 0
-	for _, c := range []struct{ shape, id, what, alone string }{
-		{runbooks.RedisReplication, "redis/replication", "Redis: clients' outage of a planned move", "FAILOVER and the route, alone"},
-		{runbooks.RedisSentinel, "redis/sentinel", "Redis under Sentinel: the same", "SENTINEL FAILOVER alone"},
+	for _, c := range []struct {
+		shape, id, what, alone string
+		rhythm                 time.Duration // of what replicas and Sentinels do by their own clocks
+	}{
+		{runbooks.RedisReplication, "redis/replication", "Redis: clients' outage of a planned move", "FAILOVER and the route, alone", time.Second},
+		{runbooks.RedisSentinel, "redis/sentinel", "Redis under Sentinel: the same", "SENTINEL FAILOVER alone, no fence", 10 * time.Second},
 	} {
-		f, err := b.redisShape(ctx, c.shape)
+		f, err := b.redisShape(ctx, c.shape, c.rhythm)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.shape, err)
 		}
@@ -38,7 +42,7 @@ func (b *bench) redis(ctx context.Context) error {
 }
 
 // redisShape measures on an estate of its own.
-func (b *bench) redisShape(ctx context.Context, shape string) (f figure, err error) {
+func (b *bench) redisShape(ctx context.Context, shape string, rhythm time.Duration) (f figure, err error) {
 	shop := b.estate
 	defer func() { b.estate = shop }()
 	if b.estate, err = sandbox.Up(ctx, sandbox.Options{Systems: []string{}, Redis: shape, RuntimeTCP: true}); err != nil {
@@ -62,7 +66,7 @@ func (b *bench) redisShape(ctx context.Context, shape string) (f figure, err err
 	if _, err := m.move(ctx, ""); err != nil { // warm
 		return f, err
 	}
-	return b.inTurns(ctx, m, h, b.pick(10, 3))
+	return b.inTurns(ctx, m, h, b.pick(10, 3), rhythm)
 }
 
 func (b *bench) redisByHand(ctx context.Context, kind string, target activities.Target, here, there string) error {

@@ -215,6 +215,10 @@ func (s *shop) killAnywhere(t *testing.T, kills int, members ...*members) {
 		require.Equal(t, 1, undisturbed[i].effect.Timeline)
 		require.Equal(t, 1, undisturbed[i].effect.Promotions)
 		require.Positive(t, undisturbed[i].effect.Starts)
+		if s.hasRedis() {
+			require.Equal(t, 1, undisturbed[i].effect.RedisPromotions)
+			require.Equal(t, planned, undisturbed[i].effect.RedisStarts == 0, "only a primary that died is started")
+		}
 	}
 	type kill struct {
 		planned bool
