@@ -3,11 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
@@ -30,12 +26,12 @@ const (
 const (
 	lookAged       = 450 * time.Millisecond
 	lookTooOld     = 550 * time.Millisecond
-	lookPatience   = 12 * time.Second
+	lookPatience   = 22 * time.Second // ten until the last Sentinel has seen the role, and ten until the moment comes round again
 	lookAtSentinel = 20 * time.Millisecond
 )
 
 // Prepare waits, while clients still write, for the moment at which cutting them off costs them least: both a replica and a Sentinel go
-// by a clock of their own. It asks the servers and changes nothing; where no clock is seen it is met at once. At most 12 s. Safe to repeat.
+// by a clock of their own. It asks the servers and changes nothing; where no clock is seen it is met at once. At most 22 s. Safe to repeat.
 func (d *Driver) Prepare(m activities.Move) activities.Action {
 	return activities.Action{Look: func(ctx context.Context) (activities.Look, error) {
 		from, to, err := d.pair(m)
@@ -88,49 +84,28 @@ func (d *Driver) awaitAck(ctx context.Context, from, to node) bool {
 	return false
 }
 
-// awaitLook returns when the look that the Sentinel to be asked had at n is as old as wanted; false where that was not seen.
+// awaitLook returns when every Sentinel has seen n as a replica, and the look of the one to be asked is as old as wanted; false where
+// that was not seen.
 func (d *Driver) awaitLook(ctx context.Context, n node) bool {
 	good, _ := d.quorum(ctx, n.redis)
 	if len(good) == 0 {
 		return false
 	}
 	for limit := time.Now().Add(lookPatience); time.Now().Before(limit); {
-		age, err := d.lookedAt(ctx, good[0], n)
-		switch {
-		case err != nil || age < 0:
-			return false
-		case age >= lookAged && age <= lookTooOld:
-			return true
-		case age < lookAged:
-			err = wait(ctx, lookAged-age)
-		default:
-			err = wait(ctx, lookAtSentinel)
-		}
+		seen, err := d.sentinelSees(ctx, good[0], n)
 		if err != nil {
+			return false
+		}
+		pause := lookAtSentinel
+		switch {
+		case seen.age < lookAged:
+			pause = lookAged - seen.age
+		case seen.age <= lookTooOld && d.mistaken(ctx, n) == "":
+			return true
+		}
+		if wait(ctx, pause) != nil {
 			return false
 		}
 	}
 	return false
-}
-
-// lookedAt is how long ago a Sentinel asked n for its role; -1 where it does not know n.
-func (d *Driver) lookedAt(ctx context.Context, sentinel string, n node) (time.Duration, error) {
-	var replicas []map[string]string
-	err := d.conns.use(ctx, sentinelLogin(n.redis, sentinel), true, func(ctx context.Context, c *client) (err error) {
-		cmd := redis.NewMapStringStringSliceCmd(ctx, "SENTINEL", "REPLICAS", n.redis.MasterName)
-		_ = c.Process(ctx, cmd)
-		replicas, err = cmd.Result()
-		return err
-	})
-	if err != nil {
-		return 0, mapError("ask the Sentinel at "+sentinel+" for replicas", err)
-	}
-	for _, r := range replicas {
-		if !n.is(net.JoinHostPort(r["ip"], r["port"])) {
-			continue
-		}
-		age, err := strconv.ParseInt(r["info-refresh"], 10, 64)
-		return time.Duration(age) * time.Millisecond, err
-	}
-	return -1, nil
 }

@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,16 +15,23 @@ import (
 	"github.com/musterhq/muster/runbooks"
 )
 
-const anyMoment = "any"
+const (
+	anyMoment = "any"
+	lateLook  = 16 * time.Second // a Sentinel's looks are ten seconds apart otherwise
+)
 
 // Clients that are cut off are cut off shortly before the replica's next word to its primary, for which FAILOVER waits.
 func TestPrepareWaitsForTheReplicasWord(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
+	client := f.client(t, east)
+	require.Eventually(t, func() bool { // its first word may be due after the fixture has seen the link
+		info, err := client.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "state=online")
+	}, 10*time.Second, 5*time.Millisecond)
 	look, _ := drivertest.Run(t, f.driver.Prepare(f.move(true)))
 	require.Equal(t, anyMoment, look.Facts["moment"], "nobody writes: there is nothing to wait for")
 
-	client := f.client(t, east)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -47,21 +55,75 @@ func TestPrepareWaitsForTheSentinelsLook(t *testing.T) {
 	f := newFixture(t, runbooks.RedisSentinel)
 	look, _ := drivertest.Run(t, f.driver.Prepare(f.move(true)))
 	require.NotEqual(t, anyMoment, look.Facts["moment"])
-	age := f.sentinelsLook(t)
+	_, age := f.sentinelSays(t, 0)
 	require.GreaterOrEqual(t, age, 450*time.Millisecond)
 	require.Less(t, age, 5*time.Second, "a look is up to ten seconds old at any moment")
 }
 
-func (f fixture) sentinelsLook(t *testing.T) time.Duration {
+// sentinelSays is what one Sentinel last saw of the only replica.
+func (f fixture) sentinelSays(t *testing.T, number int) (role string, age time.Duration) {
 	t.Helper()
-	c := goredis.NewSentinelClient(&goredis.Options{Addr: f.Target.System.Redis.Sentinels[0]})
-	defer func() { _ = c.Close() }()
+	c := f.sentinel(t, number)
 	replicas, err := c.Replicas(t.Context(), f.Target.System.Redis.MasterName).Result()
 	require.NoError(t, err)
 	require.Len(t, replicas, 1)
-	age, err := strconv.Atoi(replicas[0]["info-refresh"])
+	milliseconds, err := strconv.Atoi(replicas[0]["info-refresh"])
 	require.NoError(t, err)
-	return time.Duration(age) * time.Millisecond
+	return replicas[0]["role-reported"], time.Duration(milliseconds) * time.Millisecond
+}
+
+func (f fixture) sentinel(t *testing.T, number int) *goredis.SentinelClient {
+	t.Helper()
+	c := goredis.NewSentinelClient(&goredis.Options{Addr: f.Target.System.Redis.Sentinels[number]})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Right after a failover some Sentinels have seen that the old master is a replica now, and some not yet. One of these would undo a
+// promotion: at its next look it would find the master that it saw before, and make it a replica for the first time.
+func TestNoFailoverWhileASentinelIsMistaken(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*testing.T, fixture, activities.Move){
+		"prepared": func(t *testing.T, f fixture, m activities.Move) {
+			drivertest.Run(t, f.driver.Prepare(m))
+			role, _ := f.sentinelSays(t, 1)
+			require.Equal(t, "slave", role)
+		},
+		"promoted at once": func(t *testing.T, f fixture, _ activities.Move) {
+			require.Eventually(t, func() bool { // its next look will come in the middle of the failover
+				_, age := f.sentinelSays(t, 1)
+				return age >= lateLook-500*time.Millisecond
+			}, lateLook, 5*time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, runbooks.RedisSentinel)
+			f.carryOut(t, f.move(true))
+			late := goredis.NewStatusCmd(t.Context(), "SENTINEL", "DEBUG", "INFO-PERIOD", lateLook.Milliseconds())
+			require.NoError(t, f.sentinel(t, 1).Process(t.Context(), late))
+			drivertest.Run(t, f.driver.Follow(f.move(true)))
+			role, _ := f.sentinelSays(t, 1)
+			require.Equal(t, "master", role, "it looks later than the others")
+
+			back := activities.Move{Target: f.Target, From: f.To, To: f.From, Planned: true}
+			begin(t, f, back)
+			f.carryOut(t, back)
+			drivertest.Run(t, f.driver.Follow(back))
+			look, err := f.driver.Promote(back).Look(t.Context())
+			require.NoError(t, err)
+			require.True(t, look.Met, look.Why)
+		})
+	}
+}
+
+// carryOut moves the role and leaves the old primary alone.
+func (f fixture) carryOut(t *testing.T, m activities.Move) {
+	t.Helper()
+	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.driver.CatchUp(m))
+	drivertest.Run(t, f.driver.Promote(m))
 }
 
 // What only shortens an outage keeps no move from beginning.

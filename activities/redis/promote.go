@@ -158,7 +158,7 @@ func (d *Driver) promote(ctx context.Context, m activities.Move) error {
 	}
 	switch shape(m.Target) {
 	case runbooks.RedisSentinel:
-		return d.promoteBySentinel(ctx, to[0])
+		return d.promoteBySentinel(ctx, m.Planned, to[0])
 	case runbooks.RedisCluster:
 		return d.promoteInCluster(ctx, m, from, to)
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,8 +76,57 @@ func (d *Driver) quorum(ctx context.Context, r *runbooks.Redis) (good []string, 
 	return good, errors.Join(errs...)
 }
 
+// sighting is what a Sentinel last saw of a replica.
+type sighting struct {
+	role string
+	age  time.Duration
+}
+
+// sentinelSees returns what the Sentinel at address last saw of its replica n.
+func (d *Driver) sentinelSees(ctx context.Context, address string, n node) (sighting, error) {
+	var replicas []map[string]string
+	err := d.conns.use(ctx, sentinelLogin(n.redis, address), true, func(ctx context.Context, c *client) (err error) {
+		cmd := redis.NewMapStringStringSliceCmd(ctx, "SENTINEL", "REPLICAS", n.redis.MasterName)
+		_ = c.Process(ctx, cmd)
+		replicas, err = cmd.Result()
+		return err
+	})
+	if err != nil {
+		return sighting{}, mapError("ask the Sentinel at "+address+" for replicas", err)
+	}
+	for _, r := range replicas {
+		if n.is(net.JoinHostPort(r["ip"], r["port"])) {
+			age, err := strconv.ParseInt(r["info-refresh"], 10, 64)
+			return sighting{role: r["role-reported"], age: time.Duration(age) * time.Millisecond}, err
+		}
+	}
+	return sighting{}, fmt.Errorf("the Sentinel at %s knows no replica %s", address, n.addr)
+}
+
+// mistaken says which Sentinels last saw the replica n as a master, as it was before the last failover. One that finds it a master at its
+// next look takes that for the same old state, and makes it a replica again (sentinel.c, +convert-to-slave): a promotion in between is undone.
+func (d *Driver) mistaken(ctx context.Context, n node) string {
+	var by []string
+	for _, address := range n.redis.Sentinels {
+		if seen, err := d.sentinelSees(ctx, address, n); err == nil && seen.role == "master" {
+			by = append(by, address)
+		}
+	}
+	return strings.Join(by, ", ")
+}
+
+func (d *Driver) mustBeKnown(ctx context.Context, n node) error {
+	by := d.mistaken(ctx, n)
+	if by == "" {
+		return nil
+	}
+	return &activities.Error{Type: activities.ErrNotYet, Op: n.op("promote"),
+		Err: fmt.Errorf("the Sentinels at %s have yet to see that it is a replica, and would make it one again", by)}
+}
+
 // promoteBySentinel has one Sentinel fail the master over. Two that were asked at once would do it twice.
-func (d *Driver) promoteBySentinel(ctx context.Context, to node) error {
+// Planned, it first waits for those that are mistaken; where the master is gone nobody is made its replica again.
+func (d *Driver) promoteBySentinel(ctx context.Context, planned bool, to node) error {
 	good, why := d.quorum(ctx, to.redis)
 	if len(good)*2 <= len(to.redis.Sentinels) {
 		return &activities.Error{Type: activities.ErrRefused, Op: to.op("promote"), Err: fmt.Errorf("the Sentinels have no quorum: %w", why),
@@ -88,6 +138,9 @@ func (d *Driver) promoteBySentinel(ctx context.Context, to node) error {
 		s, err := d.ask(ctx, to)
 		if err == nil && s.primary() {
 			return d.unfenceServer(ctx, to, s)
+		}
+		if err == nil && planned {
+			err = d.mustBeKnown(ctx, to)
 		}
 		if err == nil {
 			err = d.conns.use(ctx, sentinelLogin(to.redis, good[0]), false, func(ctx context.Context, c *client) error {

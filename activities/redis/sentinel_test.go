@@ -31,10 +31,7 @@ func TestNoRawCommandBeneathSentinel(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, runbooks.RedisSentinel)
 	m := f.move(true)
-	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.driver.CatchUp(m))
-	drivertest.Run(t, f.driver.Promote(m))
+	f.carryOut(t, m)
 	drivertest.Run(t, f.driver.Follow(m))
 	for _, name := range []string{east, west} {
 		stats, err := f.client(t, name).Info(t.Context(), "commandstats").Result()

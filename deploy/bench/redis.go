@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/activities"
@@ -75,12 +76,14 @@ func (b *bench) redisByHand(ctx context.Context, kind string, target activities.
 	if err != nil {
 		return err
 	}
-	sentinel := ""
-	if len(r.Sentinels) > 0 {
-		if _, sentinel, err = net.SplitHostPort(r.Sentinels[0]); err != nil {
+	var sentinels []string
+	for _, address := range r.Sentinels {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
 			return err
 		}
+		sentinels = append(sentinels, port)
 	}
 	return b.script(ctx, redisScript, kind, "", target, here, there, "REDIS_USER="+r.User, "REDISCLI_AUTH="+password,
-		"SENTINEL_PORT="+sentinel, "MASTER_NAME="+r.MasterName)
+		"SENTINEL_PORTS="+strings.Join(sentinels, " "), "MASTER_NAME="+r.MasterName)
 }
