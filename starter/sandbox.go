@@ -30,6 +30,7 @@ func newSandbox(a *app) *cobra.Command {
 	}
 	up.Flags().StringSliceVar(&o.Systems, "system", nil, "systems of the estate (default: orders)")
 	up.Flags().StringVar(&o.Redis, "redis", runbooks.RedisReplication, "how the Redis system sessions is managed: "+redisShapes)
+	up.Flags().StringVar(&o.RedisBin, "redis-bin", "", "folder of Valkey's programs, or of another Redis (default: Debian's Redis)")
 	up.Flags().BoolVar(&o.SSH, "ssh", false, "reach the hosts through a real sshd, one for each site")
 	up.Flags().StringVar(&o.Trust, "trust", "unsigned", "signed or unsigned: what decisions need")
 	up.Flags().BoolVar(&o.install, "install", false, "install the Debian packages that are missing")

@@ -77,6 +77,15 @@ func (f fixture) writeMarks(t *testing.T, address string, n int64) {
 	}
 }
 
+// awaitMarks waits until a server has as many: WAIT, on a connection that wrote nothing, waits for nothing.
+func awaitMarks(t *testing.T, c *goredis.Client, want int64) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		n, err := c.ZCard(t.Context(), "muster:mark:edge").Result()
+		return err == nil && n == want
+	}, 20*time.Second, 5*time.Millisecond)
+}
+
 const (
 	east = sandbox.RedisSystem + "/" + sandbox.East
 	west = sandbox.RedisSystem + "/" + sandbox.West
@@ -144,7 +153,7 @@ func TestAMasterThatRestartedEmptyIsRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, runbooks.RedisReplication)
 	f.writeMarks(t, f.Target.System.Members[sandbox.East].Address, 10)
-	f.do(t, east, "WAIT", 1, 5000)
+	awaitMarks(t, f.client(t, west), 10)
 	f.do(t, west, "CONFIG", "SET", "masterauth", "wrong") // keeps it from losing the data as well
 	f.do(t, east, "CONFIG", "SET", "appendonly", "no")
 	f.do(t, east, "CONFIG", "REWRITE")
@@ -161,7 +170,7 @@ func TestFollowRefusesToDiscard(t *testing.T) {
 	f := newFixture(t, runbooks.RedisReplication)
 	address := f.Target.System.Members[sandbox.East].Address
 	f.writeMarks(t, address, 10)
-	f.do(t, east, "WAIT", 1, 5000)
+	awaitMarks(t, f.client(t, west), 10)
 	f.do(t, west, "CONFIG", "SET", "masterauth", "wrong")
 	f.do(t, east, "CLIENT", "KILL", "TYPE", "replica")
 	marks, err := f.driver.Marks(t.Context(), f.Target, address)
@@ -331,10 +340,7 @@ func TestSiblings(t *testing.T) {
 	f.do(t, west, "CONFIG", "SET", "masterauth", "wrong")
 	f.do(t, east, "CLIENT", "KILL", "TYPE", "replica")
 	f.writeMarks(t, f.Target.System.Members[sandbox.East].Address, 50)
-	require.Eventually(t, func() bool {
-		n, err := north.ZCard(t.Context(), "muster:mark:edge").Result()
-		return err == nil && n == 50
-	}, 20*time.Second, 20*time.Millisecond)
+	awaitMarks(t, north, 50)
 	f.awaitCode(t, f.move(false), "sibling-has-more!")
 	password, err := f.sandbox.Password("redis")
 	require.NoError(t, err)
@@ -363,7 +369,7 @@ func (f *fixture) startSibling(t *testing.T) *goredis.Client {
 	config := filepath.Join(dir, "redis.conf")
 	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nreplicaof 127.0.0.1 %d\nmasteruser %s\nmasterauth %s\nuser default off\nuser %s on >%s ~* &* +@all\n",
 		port, dir, f.sandbox.Port(east), r.User, password, r.User, password)), 0o600))
-	server := exec.Command("/usr/bin/redis-server", config)
+	server := exec.Command(f.Target.System.Members[sandbox.East].Redis.Start[0], config)
 	require.NoError(t, server.Start())
 	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
 	members := maps.Clone(f.Target.System.Members)

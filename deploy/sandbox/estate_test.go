@@ -25,7 +25,7 @@ func TestTheFilesAreWhatTheLoaderWants(t *testing.T) {
 			require.NoError(t, err)
 			dir := folder(t)
 			require.NoError(t, own.mkdir(dir, 0o755))
-			s := &Sandbox{state: state{Dir: dir, Owner: own, BinDirectory: o.BinDirectory, Systems: o.Systems, Redis: o.Redis, SSH: o.SSH, NoRoute: o.NoRoute,
+			s := &Sandbox{state: state{Dir: dir, Owner: own, BinDirectory: o.BinDirectory, Systems: o.Systems, Redis: o.Redis, RedisBin: o.RedisBin, SSH: o.SSH, NoRoute: o.NoRoute,
 				RuntimeTCP: o.RuntimeTCP, ConfigOutside: o.ConfigOutside, People: o.People, Trust: o.Trust}}
 			require.NoError(t, s.choosePorts())
 			require.NoError(t, s.writeFiles())

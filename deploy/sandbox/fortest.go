@@ -10,13 +10,16 @@ import (
 )
 
 // ForTest builds a sandbox and takes it away when the test ends. It fails the test where a part is missing. On a test's
-// failure the ends of the servers' logs go to the test's log.
+// failure the ends of the servers' logs go to the test's log. MUSTER_REDIS_BIN is the RedisBin of all tests.
 func ForTest(t testing.TB, options ...Options) *Sandbox {
 	t.Helper()
 	sweep(t)
 	var o Options
 	if len(options) > 0 {
 		o = options[0]
+	}
+	if o.RedisBin == "" {
+		o.RedisBin = os.Getenv("MUSTER_REDIS_BIN")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()

@@ -25,16 +25,16 @@ func Missing(o Options) []Package {
 	if len(BinDirectories()) == 0 {
 		out = append(out, Package{"postgresql", "the systems"}) // the release's own version
 	}
-	if _, err := os.Stat(haproxyProgram); err != nil && !o.NoRoute {
+	if !o.NoRoute && !exists(haproxyProgram) {
 		out = append(out, Package{"haproxy", "the route"})
 	}
-	if _, err := os.Stat(redisProgram); err != nil && o.Redis != "" {
+	if o.Redis != "" && o.RedisBin == "" && !exists(redisProgram("", "server")) {
 		out = append(out, Package{"redis-server", "the Redis system"})
 	}
-	if _, err := os.Stat(sentinelProgram); err != nil && o.Redis == runbooks.RedisSentinel {
+	if o.Redis == runbooks.RedisSentinel && o.RedisBin == "" && !exists(redisProgram("", "sentinel")) {
 		out = append(out, Package{"redis-sentinel", "the Redis system's Sentinels"})
 	}
-	if _, err := os.Stat(sshdProgram); err != nil && o.SSH {
+	if o.SSH && !exists(sshdProgram) {
 		out = append(out, Package{"openssh-server", "the hosts"})
 	}
 	return out

@@ -107,7 +107,8 @@ func descendants(p proc) []proc {
 }
 
 // programs are what a sandbox or a driver on its behalf may start; a shell or an editor that stands in its folder is none of them.
-var programs = []string{"postgres", "pg_ctl", "initdb", "pg_basebackup", "pg_rewind", "pg_controldata", "haproxy", "sshd", "redis-server", "redis-sentinel"}
+var programs = []string{"postgres", "pg_ctl", "initdb", "pg_basebackup", "pg_rewind", "pg_controldata", "haproxy", "sshd", "redis-server", "redis-sentinel",
+	"valkey-server", "valkey-sentinel"}
 
 // inFolder returns the processes of the sandbox's programs that work in dir or were started with a path below it.
 // That finds servers which a driver restarted since, whatever pids were written down.

@@ -46,6 +46,13 @@ func (o *Options) findPrograms() error {
 			o.BinDirectory = postgresRoot + "/NN/bin"
 		}
 	}
+	if o.RedisBin != "" {
+		dir, err := filepath.Abs(o.RedisBin) // servers work in folders of their own
+		if err != nil {
+			return fmt.Errorf("find the programs of Redis: %w", err)
+		}
+		o.RedisBin = dir
+	}
 	needed := []string{}
 	for _, name := range []string{"initdb", "postgres", "pg_ctl", "pg_basebackup", "pg_rewind", "pg_controldata"} {
 		needed = append(needed, filepath.Join(o.BinDirectory, name))
@@ -57,10 +64,10 @@ func (o *Options) findPrograms() error {
 		needed = append(needed, sshdProgram)
 	}
 	if o.Redis != "" {
-		needed = append(needed, redisProgram)
+		needed = append(needed, redisProgram(o.RedisBin, "server"))
 	}
 	if o.Redis == runbooks.RedisSentinel {
-		needed = append(needed, sentinelProgram)
+		needed = append(needed, redisProgram(o.RedisBin, "sentinel"))
 	}
 	var missing []string
 	for _, path := range needed {
@@ -72,6 +79,22 @@ func (o *Options) findPrograms() error {
 		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), installLine([]string{"postgresql", "haproxy", "openssh-server", "redis-server", "redis-sentinel"}))
 	}
 	return nil
+}
+
+// redisProgram is Redis' server or sentinel; in a folder that has Valkey's, that one.
+func redisProgram(dir, role string) string {
+	if dir == "" {
+		return filepath.Join(debianBin, "redis-"+role)
+	}
+	if valkey := filepath.Join(dir, "valkey-"+role); exists(valkey) {
+		return valkey
+	}
+	return filepath.Join(dir, "redis-"+role)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func installLine(packages []string) string {

@@ -21,10 +21,9 @@ import (
 const RedisSystem = "sessions"
 
 const (
-	redisProgram    = "/usr/bin/redis-server"
-	sentinelProgram = "/usr/bin/redis-sentinel"
-	sentinels       = 3
-	shards          = 3 // of a cluster; each has a node at each site
+	debianBin = "/usr/bin"
+	sentinels = 3
+	shards    = 3 // of a cluster; each has a node at each site
 )
 
 const redisConfig = `# muster sandbox
@@ -159,7 +158,7 @@ func (s *Sandbox) redisEstate() runbooks.System {
 		system.Route = routeName(RedisSystem)
 	}
 	for _, n := range s.redisNodes() {
-		address, start := loopback(s.Port(n.name)), []string{redisProgram, s.redisConfigFile(n.name)}
+		address, start := loopback(s.Port(n.name)), []string{redisProgram(s.state.RedisBin, "server"), s.redisConfigFile(n.name)}
 		m, there := system.Members[n.site]
 		if !there {
 			m = runbooks.Member{Address: address, Host: hostName(n.site), Redis: &runbooks.RedisMember{}}
@@ -230,7 +229,7 @@ func (s *Sandbox) startRedis(ctx context.Context, name string) error {
 	if s.redisProc(name).alive() {
 		return nil
 	}
-	if err := s.daemon(name, filepath.Join(s.redisDir(name), "start.log"), redisProgram, s.redisConfigFile(name)); err != nil {
+	if err := s.daemon(name, filepath.Join(s.redisDir(name), "start.log"), redisProgram(s.state.RedisBin, "server"), s.redisConfigFile(name)); err != nil {
 		return err
 	}
 	client, err := s.Redis(name)
@@ -253,7 +252,7 @@ func (s *Sandbox) startSentinels(ctx context.Context, password string) error {
 		if err := own.write(file, text, 0o600); err != nil {
 			return err
 		}
-		if err := s.daemon(name, filepath.Join(dir, "start.log"), sentinelProgram, file); err != nil {
+		if err := s.daemon(name, filepath.Join(dir, "start.log"), redisProgram(s.state.RedisBin, "sentinel"), file); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,7 @@ type Options struct {
 	BinDirectory string   // PostgreSQL's programs; default: the newest below /usr/lib/postgresql
 	Systems      []string // default: orders; empty and not nil: no PostgreSQL
 	Redis        string   // a shape (runbooks.RedisReplication and its siblings) adds the Redis system sessions
+	RedisBin     string   // folder of Valkey's programs, or of another Redis; default: Debian's Redis
 	SSH          bool     // hosts are reached through a real sshd, one for each site
 	NoRoute      bool     // no HAProxy
 	RuntimeTCP   bool     // HAProxy's runtime API on a TCP port too
@@ -60,6 +61,7 @@ type state struct {
 	Owner         owner                      `json:"owner"`
 	Systems       []string                   `json:"systems"`
 	Redis         string                     `json:"redis,omitempty"`
+	RedisBin      string                     `json:"redis_bin,omitempty"`
 	Ports         map[string]int             `json:"ports"` // by member ("orders/east"), route ("orders-db"), "runtime", host ("east-host")
 	SSH           bool                       `json:"ssh,omitempty"`
 	NoRoute       bool                       `json:"no_route,omitempty"`
@@ -95,7 +97,7 @@ func up(ctx context.Context, o Options, test proc) (_ *Sandbox, err error) {
 		return nil, fmt.Errorf("sandbox up: %w", err)
 	}
 	s := &Sandbox{state: state{
-		Dir: dir, BinDirectory: o.BinDirectory, Owner: own, Systems: o.Systems, Redis: o.Redis, SSH: o.SSH, NoRoute: o.NoRoute, RuntimeTCP: o.RuntimeTCP,
+		Dir: dir, BinDirectory: o.BinDirectory, Owner: own, Systems: o.Systems, Redis: o.Redis, RedisBin: o.RedisBin, SSH: o.SSH, NoRoute: o.NoRoute, RuntimeTCP: o.RuntimeTCP,
 		ConfigOutside: o.ConfigOutside, People: o.People, Trust: o.Trust, Procs: map[string]proc{}, Test: test, Created: began,
 	}}
 	defer func() {
