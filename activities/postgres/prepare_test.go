@@ -108,3 +108,31 @@ func TestLossOfAPrimaryKilledSoonAfterItsPromotion(t *testing.T) {
 	require.Greater(t, result.LossBytes, int64(10_000), "a thousand rows are lost")
 	require.Equal(t, "2", result.State.Members[sandbox.West].Lineage)
 }
+
+// An earlier attempt's promotion may take effect between a later one's look and its act: that is what was wanted, and no error.
+func TestPromotionTakesEffectInTheMiddleOfAnAct(t *testing.T) {
+	f := fixtureOf(t, sandbox.ForTest(t, sandbox.Options{NoRoute: true}))
+	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: true}
+	fenced, _ := drivertest.Run(t, f.Driver.Fence(m))
+	m.Position = fenced.Position
+	drivertest.Run(t, f.Driver.CatchUp(m))
+	attempts := make(chan error)
+	for range 8 {
+		go func() { attempts <- actUntilMet(t.Context(), f.Driver.Promote(m)) }()
+	}
+	for range 8 {
+		require.NoError(t, <-attempts)
+	}
+	drivertest.Run(t, f.Driver.Follow(m))
+}
+
+func actUntilMet(ctx context.Context, goal activities.Action) error {
+	for {
+		if look, err := goal.Look(ctx); err != nil || look.Met {
+			return err
+		}
+		if err := goal.Act(ctx, "test"); err != nil {
+			return err
+		}
+	}
+}

@@ -140,7 +140,10 @@ func (d *Driver) promote(ctx context.Context, m activities.Move) error {
 	if !s.InRecovery {
 		return nil
 	}
-	return d.exec(ctx, to, "promote", "SELECT pg_promote(false)")
+	if err := d.exec(ctx, to, "promote", "SELECT pg_promote(false)"); !promotedMeanwhile(err) { // by an earlier attempt, cut short
+		return err
+	}
+	return nil
 }
 
 // mustNotWrite refuses where the old primary accepts writes, or runs without being marked as a standby.

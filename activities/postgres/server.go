@@ -104,8 +104,7 @@ func (d *Driver) ask(ctx context.Context, m member) (server, error) {
 	err := d.conns.use(ctx, adminLogin(m.pg, m.addr), func(ctx context.Context, conn *pgx.Conn) error {
 		var text string
 		err := conn.QueryRow(ctx, serverSQL).Scan(&text)
-		var said *pgconn.PgError
-		if errors.As(err, &said) && said.Code == "55000" { // it was promoted between two functions of the query
+		if promotedMeanwhile(err) { // between two functions of the query
 			err = conn.QueryRow(ctx, serverSQL).Scan(&text)
 		}
 		if err != nil {
@@ -118,6 +117,12 @@ func (d *Driver) ask(ctx context.Context, m member) (server, error) {
 		return server{}, mapError(m.op("ask"), err)
 	}
 	return s, nil
+}
+
+// promotedMeanwhile says whether a server that was a standby when it was last asked answers that it is none (object_not_in_prerequisite_state).
+func promotedMeanwhile(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && said.Code == "55000"
 }
 
 // exec runs one statement on a member's server.
