@@ -17,7 +17,8 @@ const freshBytes = 16 << 20
 var _ activities.Preparer = (*Driver)(nil)
 
 // Prepare has the primary at m.From write a checkpoint while clients still work: the one that ends a fast shutdown, when they
-// are cut off, has then little left to write (manual, section 30.5). It takes as long as the disks need. Safe to repeat.
+// are cut off, has then little left to write (manual, section 30.5). It takes as long as the disks need; a server that does not answer
+// has nothing to prepare. Safe to repeat.
 func (d *Driver) Prepare(m activities.Move) activities.Action {
 	return activities.Action{
 		Look: func(ctx context.Context) (activities.Look, error) {
@@ -26,6 +27,9 @@ func (d *Driver) Prepare(m activities.Move) activities.Action {
 				return activities.Look{}, err
 			}
 			since, err := d.sinceCheckpoint(ctx, from)
+			if activities.TypeOf(err) == activities.ErrUnreachable { // an earlier run has fenced it, and was aborted
+				return activities.Look{Met: true, Facts: journal.Facts{"bytes_since_checkpoint": "unknown: it does not answer"}}, nil
+			}
 			if err != nil {
 				return activities.Look{}, err
 			}

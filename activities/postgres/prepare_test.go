@@ -57,7 +57,8 @@ func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 		require.Empty(t, refused)
 		require.Contains(t, warned, "already-promoted")
 	}
-	for name, goal := range map[string]activities.Action{"fence": f.Driver.Fence(m), "catch-up": f.Driver.CatchUp(m), "promote": f.Driver.Promote(m)} {
+	prepare := f.Driver.(activities.Preparer).Prepare(m)
+	for name, goal := range map[string]activities.Action{"prepare": prepare, "fence": f.Driver.Fence(m), "catch-up": f.Driver.CatchUp(m), "promote": f.Driver.Promote(m)} {
 		look, err := goal.Look(t.Context())
 		require.NoError(t, err)
 		require.True(t, look.Met, "%s: %s", name, look.Why)

@@ -100,6 +100,13 @@ func (s *shop) operatorActs(t *testing.T, members *members, action string, b blo
 	case journal.Aborted:
 		require.Contains(t, verdict.Message, "failback is the way")
 		require.True(t, slices.ContainsFunc(entries, func(e journal.Entry) bool { return e.Kind == journal.NoReturn }))
+		again := s.begin(t, runbook(here, "")) // as the message says
+		for over := false; !over; {
+			over = s.drive(t, again)
+		}
+		s.ended(t, again, journal.Passed)
+		s.requireSettled(t, there)
+		members.requireOneWriter(t, mark, here, there)
 	case journal.Passed: // it was too late to stop anything
 		s.requireSettled(t, there)
 		require.False(t, answer.Accepted && action == run.ActionAbort, "an accepted abort cannot pass")

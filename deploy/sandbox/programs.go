@@ -76,7 +76,11 @@ func (o *Options) findPrograms() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), installLine([]string{"postgresql", "haproxy", "openssh-server", "redis-server", "redis-sentinel"}))
+		next := installLine([]string{"postgresql", "haproxy", "openssh-server", "redis-server", "redis-sentinel"})
+		if o.RedisBin != "" && filepath.Dir(missing[0]) == o.RedisBin {
+			next = "name the folder that has valkey-server or redis-server"
+		}
+		return fmt.Errorf("not installed: %s (next: %s)", strings.Join(missing, ", "), next)
 	}
 	return nil
 }

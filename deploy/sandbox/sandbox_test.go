@@ -239,7 +239,7 @@ func TestUpRefuses(t *testing.T) {
 		"a folder with something in it": {Options{Dir: full}, []string{full, "is not empty", "thesis.txt"}},
 		"a sandbox that is there":       {Options{Dir: taken}, []string{"holds a sandbox already", "down --dir " + taken}},
 		"a parent that is shut":         {Options{Dir: filepath.Join(shut, "inner")}, []string{"may not enter " + shut, "chmod o+x"}},
-		"another Redis that is missing": {Options{Redis: "sentinel", RedisBin: "/nowhere"}, []string{"/nowhere/redis-server", "/nowhere/redis-sentinel"}},
+		"another Redis that is missing": {Options{Redis: "sentinel", RedisBin: "/nowhere"}, []string{"/nowhere/redis-server", "/nowhere/redis-sentinel", "name the folder"}},
 		"missing programs":              {Options{BinDirectory: "/nowhere/bin"}, []string{"not installed: /nowhere/bin/initdb", "apt-get install"}},
 		"a bad system name":             {Options{Systems: []string{"Orders; rm"}}, []string{`"Orders; rm"`, "lower-case"}},
 		"a system twice":                {Options{Systems: []string{"a", "a"}}, []string{"a is named twice"}},
