@@ -33,6 +33,7 @@ const (
 	codeCredentials     = "missing-credentials"
 	codeLogin           = "wrong-credentials"
 	codeHalfMoved       = "already-promoted"
+	codeSourceFenced    = "source-is-fenced"
 	codeHost            = "host-unusable"
 	codeDirectory       = "data-directory-cannot-be-renamed"
 	codeTablespaces     = "tablespaces"
@@ -107,6 +108,8 @@ func (p *preflight) members() {
 	switch {
 	case s == nil && activities.TypeOf(p.source.sqlErr) == activities.ErrAuth:
 		p.add(codeLogin, true, "correct user or password in the estate", "the server at %s does not let muster in: %s", from, oneLine(p.source.sqlErr))
+	case p.halfFenced():
+		p.add(codeSourceFenced, false, "", "the primary at %s is stopped and fenced already: this run finishes a move that was stopped halfway", from)
 	case s == nil && p.move.Planned:
 		p.add(codeSourceDown, true, "a planned move needs the old primary: is it an unplanned one?", "the primary at %s does not answer: %s", from, oneLine(p.source.sqlErr))
 	case s != nil && s.InRecovery:
@@ -136,6 +139,12 @@ func (p *preflight) halfMoved() bool {
 	return t != nil && !t.InRecovery && p.source.server == nil && old != nil && !old.running()
 }
 
+// halfFenced reports a planned move that was aborted between its fence and the promotion: where the stopped primary's WAL ends is known.
+func (p *preflight) halfFenced() bool {
+	old := p.source.machine
+	return p.move.Planned && p.source.server == nil && old != nil && !old.running() && old.Standby && old.Control.State == stateShutDown
+}
+
 // replication checks the standby's stream. With the primary gone, a stream that has ended is no surprise.
 func (p *preflight) replication(to member) {
 	s, t := p.source.server, p.target.server
@@ -145,6 +154,9 @@ func (p *preflight) replication(to member) {
 	site := p.move.To
 	if t.Paused {
 		p.add(codePaused, true, "find out who paused it and why, then SELECT pg_wal_replay_resume()", "replay is paused at %s", site)
+	}
+	if p.halfFenced() {
+		return // catching up to the end of the old primary's WAL is held to, not to what the lag was before
 	}
 	up := s != nil && !s.InRecovery
 	switch {

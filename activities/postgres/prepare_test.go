@@ -41,8 +41,8 @@ func TestPrepareWritesACheckpointOnce(t *testing.T) {
 	require.Equal(t, 1, acts, "right after a checkpoint there is nothing to prepare")
 }
 
-// A move that was aborted right after the promotion left the old primary down. The same runbook finishes it: nothing is refused,
-// what was done is met at the first look, and the old primary follows in the end.
+// A move that was aborted right before the promotion, or after it, left the old primary down. The same runbook finishes it: nothing is
+// refused, what was done is met at the first look, and the old primary follows in the end.
 func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 	s := sandbox.ForTest(t, sandbox.Options{NoRoute: true})
 	f := fixtureOf(t, s)
@@ -50,10 +50,13 @@ func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 	fenced, _ := drivertest.Run(t, f.Driver.Fence(m))
 	m.Position = fenced.Position
 	drivertest.Run(t, f.Driver.CatchUp(m))
-	drivertest.Run(t, f.Driver.Promote(m))
+	refused, warned := codes(t, f, true, nil)
+	require.Empty(t, refused)
+	require.Contains(t, warned, "source-is-fenced")
 
+	drivertest.Run(t, f.Driver.Promote(m))
 	for _, planned := range []bool{true, false} {
-		refused, warned := codes(t, f, planned, nil)
+		refused, warned = codes(t, f, planned, nil)
 		require.Empty(t, refused)
 		require.Contains(t, warned, "already-promoted")
 	}
