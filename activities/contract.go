@@ -126,6 +126,10 @@ const (
 // consent to go without (Move.Takeover).
 const FindingNoVote = "no-majority-to-vote"
 
+// FindingMoved is the code of preflight's finding that the system is at To already, and all that is at From follows it. It refuses a run
+// that has nothing else to do; a run of several systems, or one whose clients have yet to be sent there, finishes what an abort left.
+const FindingMoved = "already-moved"
+
 // MemberState is what a driver saw of one member, in words that hold for every kind of system.
 type MemberState struct {
 	Site          string        `json:"site"`

@@ -102,7 +102,11 @@ func (p *preflight) members() {
 	from, to := p.move.From, p.move.To
 	s, t := p.source.server, p.target.server
 	if p.halfMoved() {
-		p.add(codeHalfMoved, false, "", "the member at %s is the primary already, and the one at %s is down: this run finishes a move that was stopped halfway", to, from)
+		p.add(codeHalfMoved, false, "", "the member at %s is the primary already, and the one at %s does not follow it: this run finishes a move that was stopped halfway", to, from)
+		return
+	}
+	if p.moved() {
+		p.add(activities.FindingMoved, true, "there is nothing left to move", "the member at %s is the primary already, and the one at %s follows it", to, from)
 		return
 	}
 	switch {
@@ -135,8 +139,19 @@ func (p *preflight) members() {
 
 // halfMoved reports a move that was aborted past its point of no return: every step that was done is met at its first look.
 func (p *preflight) halfMoved() bool {
-	t, old := p.target.server, p.source.machine
-	return t != nil && !t.InRecovery && p.source.server == nil && old != nil && !old.running()
+	t, s, old := p.target.server, p.source.server, p.source.machine
+	if t == nil || t.InRecovery {
+		return false
+	}
+	if s != nil {
+		return s.InRecovery && !s.streams() && s.SystemID == t.SystemID
+	}
+	return old != nil && !old.running()
+}
+
+func (p *preflight) moved() bool {
+	t, s := p.target.server, p.source.server
+	return t != nil && !t.InRecovery && s != nil && s.InRecovery && s.streams() && s.SystemID == t.SystemID
 }
 
 // halfFenced reports a planned move that was aborted between its fence and the promotion: where the stopped primary's WAL ends is known.

@@ -67,6 +67,8 @@ func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 		require.True(t, look.Met, "%s: %s", name, look.Why)
 	}
 	drivertest.Run(t, f.Driver.Follow(m))
+	refused, _ = codes(t, f, true, nil)
+	require.Equal(t, []string{activities.FindingMoved}, refused)
 	back := f
 	back.From, back.To = f.To, f.From
 	awaitHealthy(t, back)

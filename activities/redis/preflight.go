@@ -22,6 +22,7 @@ const (
 	codeSourceDown     = "source-unreachable"
 	codeSourceHealthy  = "source-is-healthy"
 	codeSourceFenced   = "source-is-fenced"
+	codeHalfMoved      = "already-promoted"
 	codeTargetDown     = "target-unreachable"
 	codeTargetWritable = "replica-is-writable"
 	codeLinkDown       = "replica-link-down"
@@ -126,6 +127,9 @@ func (p *preflight) roles() {
 	if len(primaries) > 1 && shape(p.move.Target) != runbooks.RedisCluster {
 		p.add(codeTwoPrimaries, true, "find out which one holds the clients' writes, and stop the other", "%d members are primaries: %s", len(primaries), strings.Join(primaries, ", "))
 	}
+	if slices.Equal(primaries, []string{p.move.To}) && p.finished() {
+		return
+	}
 	if slices.Contains(primaries, p.move.To) && !slices.Contains(primaries, p.move.From) {
 		p.add(codeTargetPrimary, true, "was it moved already?", "the member at %s is a primary", p.move.To)
 	}
@@ -153,6 +157,25 @@ func (p *preflight) roles() {
 }
 
 // source finds the primary at m.From that a replica belongs to.
+// finished says that the system is at To already, and whether what is at From follows it; false where a server at From is something else.
+func (p *preflight) finished() bool {
+	following := 0
+	for _, s := range p.from {
+		switch {
+		case s.server == nil && (p.move.Planned || !stopped([]seen{s})):
+			return false
+		case s.server != nil && s.server.linked():
+			following++
+		}
+	}
+	if following == len(p.from) {
+		p.add(activities.FindingMoved, true, "there is nothing left to move", "the primary is at %s already, and all at %s follows it", p.move.To, p.move.From)
+		return true
+	}
+	p.add(codeHalfMoved, false, "", "the primary is at %s already, and not all at %s follows it: this run finishes a move that was stopped halfway", p.move.To, p.move.From)
+	return true
+}
+
 func (p *preflight) source(t seen) *server {
 	if len(p.from) == 1 {
 		return p.from[0].server

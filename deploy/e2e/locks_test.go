@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/workflows/run"
 )
@@ -64,7 +65,7 @@ func TestLocks(t *testing.T) {
 		r := s.result(t, x)
 		verdicts[r.Verdict]++
 		if r.Verdict == journal.FailedVerdict {
-			require.Contains(t, r.Summary, "target-is-primary", "it looks again when it has the lock")
+			require.Contains(t, r.Summary, activities.FindingMoved, "it looks again when it has the lock")
 		}
 	}
 	require.Equal(t, map[journal.Verdict]int{journal.Passed: 1, journal.FailedVerdict: runs - 2}, verdicts)

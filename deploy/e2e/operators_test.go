@@ -11,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
+	"github.com/musterhq/muster/runbooks"
 	"github.com/musterhq/muster/workflows/run"
 )
 
@@ -21,6 +23,10 @@ const (
 	askForLock   = 4
 	promotion    = 12
 	plannedSteps = 20
+
+	// Of two systems side by side: what comes before their moves, and what of these is over when both routes are open again.
+	bothMeasured  = 12
+	twoPromotions = 28
 )
 
 // TestOperatorsInTheMiddle pauses, aborts and cancels runs at boundaries of their steps.
@@ -46,6 +52,25 @@ func TestOperatorsInTheMiddle(t *testing.T) {
 			if !ok && s.sandboxBroken(t) {
 				return
 			}
+		}
+	}
+}
+
+// TestOperatorsBetweenTwoSystems aborts when one system is past its point of no return and the other one is on its way there, or further:
+// the same runbook finishes both, although one refuses a move of its own by then.
+func TestOperatorsBetweenTwoSystems(t *testing.T) {
+	t.Parallel()
+	dice := luck(t)
+	s := openBoth(t, runbooks.RedisReplication)
+	members := s.writeToMembers(t)
+	all := boundaries(twoPromotions)[2*bothMeasured:]
+	if kills() < allBoundaries {
+		all = []blow{all[dice.IntN(len(all))], all[dice.IntN(len(all))]}
+	}
+	for _, b := range all {
+		ok := t.Run(b.String(), func(t *testing.T) { s.operatorActs(t, members, run.ActionAbort, b) })
+		if !ok && s.sandboxBroken(t) {
+			return
 		}
 	}
 }
@@ -104,7 +129,11 @@ func (s *shop) operatorActs(t *testing.T, members *members, action string, b blo
 		for over := false; !over; {
 			over = s.drive(t, again)
 		}
-		s.ended(t, again, journal.Passed)
+		if r := s.result(t, again); r.Verdict == journal.FailedVerdict {
+			require.Contains(t, r.Summary, activities.FindingMoved, "aborted when there was nothing left to move")
+		} else {
+			s.ended(t, again, journal.Passed)
+		}
 		s.requireSettled(t, there)
 		members.requireOneWriter(t, mark, here, there)
 	case journal.Passed: // it was too late to stop anything

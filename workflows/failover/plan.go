@@ -38,6 +38,13 @@ func planOf(doc runbooks.Resolved, saw seen) (journal.Plan, error) {
 		}
 	}
 	p.ExpectedLoss = strings.Join(losses, "; ")
+	if unfinished(doc, saw) {
+		for i, finding := range p.Findings {
+			if finding.Code == activities.FindingMoved {
+				p.Findings[i].Refuse, p.Findings[i].Next = false, ""
+			}
+		}
+	}
 	if f.Reprotect == nil || *f.Reprotect {
 		for _, name := range slices.Concat(f.Order...) {
 			p.Steps = append(p.Steps, journal.PlanStep{ID: phaseReprotect + "/" + name, Phase: phaseReprotect, System: name,
@@ -45,6 +52,20 @@ func planOf(doc runbooks.Resolved, saw seen) (journal.Plan, error) {
 		}
 	}
 	return p.Seal()
+}
+
+// unfinished says whether a system has yet to move, or its clients have yet to be sent after it: what is there already is then no reason
+// to refuse, and each of its steps is met at its first look.
+func unfinished(doc runbooks.Resolved, saw seen) bool {
+	f := doc.Runbook.Failover
+	for _, name := range slices.Concat(f.Order...) {
+		moved := slices.ContainsFunc(saw.systems[name].Findings, func(found journal.Finding) bool { return found.Code == activities.FindingMoved })
+		sites := saw.routes[name].Sites
+		if !moved || len(sites) > 0 && (!sites[f.To].Open || sites[f.From].Open) {
+			return true
+		}
+	}
+	return false
 }
 
 func planSystem(name string, group int, system runbooks.System, result activities.PreflightResult) journal.PlanSystem {

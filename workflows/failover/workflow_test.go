@@ -32,6 +32,7 @@ type estate struct {
 	fail  map[string]error                                             // by "Activity/system"
 	see   func(call int, m activities.Move) activities.PreflightResult // what preflight sees, by number of look
 	looks map[string]int
+	sites map[string]activities.RouteSite // of every route
 	proof activities.Proof
 	moves map[string]activities.Move // by "Activity/system": the last that it was asked for
 }
@@ -89,7 +90,7 @@ func (e *estate) registerAll() {
 		return e.see(look, m), nil
 	})
 	register(activities.ObserveRoute, func(_ context.Context, r activities.RouteTarget) (activities.RouteState, error) {
-		return activities.RouteState{Route: r.Name}, nil
+		return activities.RouteState{Route: r.Name, Sites: e.sites}, nil
 	})
 	for _, name := range []string{activities.Prepare, activities.Fence, activities.Unfence, activities.CatchUp, activities.Promote, activities.Follow} {
 		register(name, func(_ context.Context, in activities.ActInput) (activities.ActResult, error) {
@@ -221,6 +222,39 @@ func TestPreflightRefuses(t *testing.T) {
 	require.Equal(t, journal.FailedVerdict, e.run())
 	require.Contains(t, e.status().Summary, "standby-not-streaming: west streams from nobody")
 	require.Empty(t, e.calls)
+}
+
+// What an earlier run has moved already refuses a run that has nothing else to do, and no other.
+func TestARunFinishesWhatAnAbortLeft(t *testing.T) {
+	open, shut := activities.RouteSite{Open: true}, activities.RouteSite{}
+	for name, test := range map[string]struct {
+		moved   []string
+		sites   map[string]activities.RouteSite
+		verdict journal.Verdict
+	}{
+		"one of two":            {[]string{"orders"}, nil, journal.Passed},
+		"both":                  {[]string{"orders", "users"}, map[string]activities.RouteSite{"east": shut, "west": open}, journal.FailedVerdict},
+		"both, but for clients": {[]string{"orders", "users"}, map[string]activities.RouteSite{"east": open, "west": shut}, journal.Passed},
+		"both, clients closed":  {[]string{"orders", "users"}, map[string]activities.RouteSite{"east": shut, "west": shut}, journal.Passed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEstate(t, planned("orders", "users"), nil)
+			e.sites = test.sites
+			e.see = func(_ int, m activities.Move) activities.PreflightResult {
+				r := healthy()
+				if slices.Contains(test.moved, m.Name) {
+					r.Findings = []journal.Finding{{Code: activities.FindingMoved, System: m.Name, Refuse: true, Message: "it is at west"}}
+				}
+				return r
+			}
+			e.approve(time.Minute, "approve")
+			require.Equal(t, test.verdict, e.run())
+			if test.verdict == journal.FailedVerdict {
+				require.Contains(t, e.status().Summary, activities.FindingMoved)
+				require.Empty(t, e.calls)
+			}
+		})
+	}
 }
 
 func TestChangedPlanIsAskedAgain(t *testing.T) {
