@@ -89,6 +89,15 @@ func run(ctx context.Context, a activities.Action) (look activities.Look, acted 
 	}
 }
 
+// CarryOut fences, catches up and promotes. The old primary is left as the fence made it.
+func (f Fixture) CarryOut(t testing.TB, m activities.Move) {
+	t.Helper()
+	fenced, _ := Run(t, f.Driver.Fence(m))
+	m.Position = fenced.Position
+	Run(t, f.Driver.CatchUp(m))
+	Run(t, f.Driver.Promote(m))
+}
+
 func (f Fixture) move(planned bool) activities.Move {
 	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: planned}
 	if !planned && f.Accept != nil {

@@ -201,10 +201,7 @@ func refusals(t *testing.T, f Fixture) {
 	require.Equal(t, activities.ErrConflict, activities.TypeOf(err), "follow a standby: %v", err)
 	require.True(t, f.observe(t).Members[f.From].AcceptsWrites, "a refused follow leaves the primary alone")
 
-	fenced, _ := Run(t, f.Driver.Fence(m))
-	m.Position = fenced.Position
-	Run(t, f.Driver.CatchUp(m))
-	Run(t, f.Driver.Promote(m))
+	f.CarryOut(t, m)
 	conflict("unfence after the promotion", f.Driver.Unfence(m))
 	require.False(t, f.observe(t).Members[f.From].AcceptsWrites)
 	Run(t, f.Driver.Follow(m))

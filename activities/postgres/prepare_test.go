@@ -85,10 +85,7 @@ func TestLossOfAPrimaryKilledSoonAfterItsPromotion(t *testing.T) {
 	}
 	sql(t, s, sandbox.East, "CREATE TABLE dirty AS SELECT repeat(md5(i::text), 32) AS x FROM generate_series(1, 20000) i")
 	m := activities.Move{Target: f.Target, From: f.From, To: f.To, Planned: true}
-	fenced, _ := drivertest.Run(t, f.Driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.Driver.CatchUp(m))
-	drivertest.Run(t, f.Driver.Promote(m))
+	f.CarryOut(t, m)
 	drivertest.Run(t, f.Driver.Follow(m))
 
 	back := f

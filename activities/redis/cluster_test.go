@@ -53,10 +53,7 @@ func TestAClusterMovesThereAndBackAtOnce(t *testing.T) {
 		}
 		marks.Close()
 		m := f.move(true)
-		fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-		m.Position = fenced.Position
-		drivertest.Run(t, f.driver.CatchUp(m))
-		drivertest.Run(t, f.driver.Promote(m))
+		f.CarryOut(t, m)
 		drivertest.Run(t, f.driver.Follow(m))
 		f.From, f.To = f.To, f.From
 	}

@@ -221,10 +221,7 @@ func TestRestartsKeepWhatWasDone(t *testing.T) {
 	require.NoError(t, f.client(t, east).Set(t.Context(), "x", "y", 0).Err())
 	require.Eventually(t, func() bool { return len(f.codes(t, m)) == 0 }, 20*time.Second, 20*time.Millisecond)
 
-	fenced, _ = drivertest.Run(t, f.driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.driver.CatchUp(m))
-	drivertest.Run(t, f.driver.Promote(m))
+	f.CarryOut(t, m)
 	f.restart(t, sandbox.East)
 	f.restart(t, sandbox.West)
 	state, err := f.driver.Observe(t.Context(), f.Target)
@@ -347,10 +344,7 @@ func TestSiblings(t *testing.T) {
 	f.do(t, west, "CONFIG", "SET", "masterauth", password)
 	require.Eventually(t, func() bool { return len(f.codes(t, m)) == 0 }, 20*time.Second, 20*time.Millisecond)
 
-	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.driver.CatchUp(m))
-	drivertest.Run(t, f.driver.Promote(m))
+	f.CarryOut(t, m)
 	drivertest.Run(t, f.driver.Follow(m))
 	role, err := north.Do(t.Context(), "ROLE").Slice()
 	require.NoError(t, err)

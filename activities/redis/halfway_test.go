@@ -18,7 +18,7 @@ func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, shape)
 			m := f.move(true)
-			f.carryOut(t, m)
+			f.CarryOut(t, m)
 			drivertest.Run(t, f.driver.Follow(m))
 			require.Equal(t, []string{activities.FindingMoved + "!"}, f.codes(t, m))
 			for name, goal := range map[string]activities.Action{
@@ -34,7 +34,7 @@ func TestSameMoveFinishesWhatAnAbortLeftHalfway(t *testing.T) {
 		t.Parallel()
 		f := newFixture(t, runbooks.RedisReplication)
 		f.Kill(t, f.From)
-		f.carryOut(t, f.move(false))
+		f.CarryOut(t, f.move(false))
 		require.Equal(t, []string{"already-promoted"}, f.codes(t, f.move(false)))
 		require.Contains(t, f.codes(t, f.move(true)), "source-unreachable!", "it is not the runbook that was aborted")
 	})

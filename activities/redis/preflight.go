@@ -156,7 +156,6 @@ func (p *preflight) roles() {
 	}
 }
 
-// source finds the primary at m.From that a replica belongs to.
 // finished says that the system is at To already, and whether what is at From follows it; false where a server at From is something else.
 func (p *preflight) finished() bool {
 	following := 0
@@ -176,6 +175,7 @@ func (p *preflight) finished() bool {
 	return true
 }
 
+// source finds the primary at m.From that a replica belongs to.
 func (p *preflight) source(t seen) *server {
 	if len(p.from) == 1 {
 		return p.from[0].server

@@ -99,7 +99,7 @@ func TestNoFailoverWhileASentinelIsMistaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, runbooks.RedisSentinel)
-			f.carryOut(t, f.move(true))
+			f.CarryOut(t, f.move(true))
 			late := goredis.NewStatusCmd(t.Context(), "SENTINEL", "DEBUG", "INFO-PERIOD", lateLook.Milliseconds())
 			require.NoError(t, f.sentinel(t, 1).Process(t.Context(), late))
 			drivertest.Run(t, f.driver.Follow(f.move(true)))
@@ -108,22 +108,13 @@ func TestNoFailoverWhileASentinelIsMistaken(t *testing.T) {
 
 			back := activities.Move{Target: f.Target, From: f.To, To: f.From, Planned: true}
 			begin(t, f, back)
-			f.carryOut(t, back)
+			f.CarryOut(t, back)
 			drivertest.Run(t, f.driver.Follow(back))
 			look, err := f.driver.Promote(back).Look(t.Context())
 			require.NoError(t, err)
 			require.True(t, look.Met, look.Why)
 		})
 	}
-}
-
-// carryOut moves the role and leaves the old primary alone.
-func (f fixture) carryOut(t *testing.T, m activities.Move) {
-	t.Helper()
-	fenced, _ := drivertest.Run(t, f.driver.Fence(m))
-	m.Position = fenced.Position
-	drivertest.Run(t, f.driver.CatchUp(m))
-	drivertest.Run(t, f.driver.Promote(m))
 }
 
 // What only shortens an outage keeps no move from beginning.

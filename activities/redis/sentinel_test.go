@@ -31,7 +31,7 @@ func TestNoRawCommandBeneathSentinel(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, runbooks.RedisSentinel)
 	m := f.move(true)
-	f.carryOut(t, m)
+	f.CarryOut(t, m)
 	drivertest.Run(t, f.driver.Follow(m))
 	for _, name := range []string{east, west} {
 		stats, err := f.client(t, name).Info(t.Context(), "commandstats").Result()
