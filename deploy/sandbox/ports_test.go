@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -13,23 +14,32 @@ func TestPortsAreHeldWhileTheirServersAreDown(t *testing.T) {
 	t.Parallel()
 	ports, sockets, err := freePorts(3)
 	require.NoError(t, err)
+	// What closes here is gone a moment later only if something in this package is just then starting a process: that has a copy of each
+	// socket until it runs. So whatever waits for a close is awaited.
+	const soon, tick = 10 * time.Second, time.Millisecond
 	for range 2 { // a server starts, stops, and starts again
 		_, err = holdPort(ports[0])
 		require.ErrorIs(t, err, syscall.EADDRINUSE, "no other sandbox gets it")
-		server, err := net.Listen("tcp", loopback(ports[0]))
-		require.NoError(t, err, "its server does")
+		var server net.Listener
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			server, err = net.Listen("tcp", loopback(ports[0]))
+			require.NoError(c, err)
+		}, soon, tick, "its server does")
 		_, err = holdPort(ports[0])
 		require.ErrorIs(t, err, syscall.EADDRINUSE)
 		require.NoError(t, server.Close())
 	}
-	_, err = net.Dial("tcp", loopback(ports[0]))
-	require.ErrorIs(t, err, syscall.ECONNREFUSED, "clients see that nobody is there")
-	closeSockets(sockets)
-	require.Eventually(t, func() bool { // a process that is just being started somewhere in this package has a copy until it is
-		socket, err := holdPort(ports[0])
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		conn, err := net.Dial("tcp", loopback(ports[0]))
 		if err == nil {
-			closeSockets([]int{socket})
+			_ = conn.Close()
 		}
-		return err == nil
-	}, 10*time.Second, time.Millisecond)
+		require.ErrorIs(c, err, syscall.ECONNREFUSED)
+	}, soon, tick, "clients see that nobody is there")
+	closeSockets(sockets)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		socket, err := holdPort(ports[0])
+		require.NoError(c, err)
+		closeSockets([]int{socket})
+	}, soon, tick, "the next sandbox gets it")
 }
