@@ -11,10 +11,15 @@ import (
 )
 
 // stopScript makes sure that the server comes back as a standby only, whoever starts it, and only then stops it: at no moment between
-// would a restart accept writes. A number in postmaster.pid that is not this server's process is left alone. Arguments: data directory, bin directory, mode of pg_ctl stop. It does not wait: pg_ctl looks ten
-// times a second, the caller looks more often.
+// would a restart accept writes. A number in postmaster.pid that is not this server's process is left alone. It does not wait: pg_ctl
+// looks ten times a second, the caller looks more often. It may outlive who started it, so it holds a lock, and gives up where
+// unmarkScript took its mark away before it had that; where the file system has no locks it stops all the same.
+// Arguments: data directory, bin directory, mode of pg_ctl stop.
 const stopScript = `set -e
 : >"$1/standby.signal"
+exec 9<"$1"
+flock --timeout 5 9 || :
+[ -e "$1/standby.signal" ] || { echo 'the fence was taken back meanwhile' >&2; exit 75; }
 sync "$1/standby.signal" "$1"
 read -r pid 2>/dev/null <"$1/postmaster.pid" || exit 0
 [ "/proc/$pid/cwd" -ef "$1" ] || exit 0

@@ -96,8 +96,15 @@ func (d *Driver) unfence(ctx context.Context, m activities.Move) error {
 	s, err := d.ask(ctx, from)
 	switch {
 	case err == nil && !s.InRecovery && machine.Standby:
-		// Marked and never stopped: the stop did not come to it. Should it be stopping right now, the next attempt starts it.
-		return errors.Join(d.unmark(ctx, from), d.allowWrites(ctx, from))
+		// Marked and not stopped: the stop did not come to it, or was sent in this moment. A postmaster hears of a stop before it lets
+		// the next session in, so a new one tells.
+		if err := d.unmark(ctx, from); err != nil {
+			return err
+		}
+		if conn, err := dial(ctx, adminLogin(from.pg, from.addr), connectTimeout); err == nil {
+			closeConn(conn)
+			return d.allowWrites(ctx, from)
+		}
 	case err == nil && !s.InRecovery:
 		return d.allowWrites(ctx, from)
 	case err == nil: // somebody started it again, as the standby that Fence made of it
@@ -165,9 +172,14 @@ func (d *Driver) mustBeStandby(ctx context.Context, from, to member) error {
 	}
 }
 
-// unmark takes standby.signal away.
+// unmarkScript takes standby.signal away. A stop whose starter is gone may still be on its way: it has been sent when this returns, or
+// never will be. Argument: data directory.
+const unmarkScript = `exec 9<"$1"
+flock --timeout 5 --conflict-exit-code 75 9 || [ $? != 75 ] || { echo 'a stop is still on its way' >&2; exit 75; }
+rm -f "$1/standby.signal"`
+
 func (d *Driver) unmark(ctx context.Context, m member) error {
-	_, err := d.run(ctx, m, activities.Command{Args: []string{"rm", "-f", m.own.DataDirectory + "/standby.signal"}})
+	_, err := d.run(ctx, m, activities.Command{Args: []string{"sh", "-c", unmarkScript, "unmark", m.own.DataDirectory}})
 	return mapError(m.op("unmark"), err)
 }
 
