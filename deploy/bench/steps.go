@@ -80,46 +80,63 @@ func (b *bench) stepFigures(ctx context.Context, ws *workers) error {
 	return nil
 }
 
+// planFigures takes turns between the sizes: a database that grows, and whatever else changes meanwhile, is felt by all.
 func (b *bench) planFigures(ctx context.Context, ws *workers) error {
-	perSystem := map[int]float64{}
-	for _, size := range []struct{ systems, rounds int }{{10, b.pick(9, 5)}, {100, b.pick(5, 3)}, {1000, b.pick(3, 1)}} {
-		var took, raw []float64
-		for range size.rounds {
+	sizes := []int{10, 100, 1000}
+	rounds := map[int]int{10: b.pick(9, 5), 100: b.pick(9, 3), 1000: b.pick(5, 1)}
+	took, raw := map[int][]float64{}, map[int][]float64{}
+	for round := range rounds[sizes[0]] {
+		for _, systems := range sizes {
+			if round >= rounds[systems] {
+				continue
+			}
 			began := time.Now()
-			if err := ws.rawRun(ctx, "raw-side-by-side", size.systems); err != nil {
+			if err := ws.rawRun(ctx, "raw-side-by-side", systems); err != nil {
 				return err
 			}
-			raw = append(raw, ms(time.Since(began)))
-			began = time.Now()
-			x, err := ws.kernelRun(ctx, failover.Name, fmt.Sprintf("plan-%d", size.systems))
+			raw[systems] = append(raw[systems], ms(time.Since(began)))
+			planned, err := ws.planRun(ctx, systems)
 			if err != nil {
 				return err
 			}
-			f, err := ws.wait(ctx, x, journal.ObservedVerdict)
-			if err != nil {
-				return err
-			}
-			events, err := ws.history(ctx, f.id, f.run)
-			if err != nil {
-				return err
-			}
-			for _, e := range events { // a plan's hash becomes a search attribute when it is made
-				if _, planned := e.GetUpsertWorkflowSearchAttributesEventAttributes().GetSearchAttributes().GetIndexedFields()[run.AttributePlanHash]; planned {
-					took = append(took, ms(e.GetEventTime().AsTime().Sub(began)))
-					break
-				}
-			}
+			took[systems] = append(took[systems], planned)
 		}
-		f := figure{ID: fmt.Sprintf("plan/%d", size.systems), What: fmt.Sprintf("plan of %d systems (bench's own driver)", size.systems), Unit: "ms",
-			Samples: took, Reference: reference(fmt.Sprintf("%d plain activities, 2 a system", 2*size.systems), raw...)}
-		b.add(f)
-		perSystem[size.systems] = median(took) / float64(size.systems)
 	}
-	for _, pair := range [][2]int{{100, 10}, {1000, 100}} {
-		b.add(figure{ID: fmt.Sprintf("plan/growth-%d", pair[0]), What: fmt.Sprintf("plan, a system of %d", pair[0]), Unit: "ms", Value: perSystem[pair[0]],
-			Reference: reference(fmt.Sprintf("a system of %d", pair[1]), perSystem[pair[1]]), AimRatio: 1})
+	for i, systems := range sizes {
+		b.add(figure{ID: fmt.Sprintf("plan/%d", systems), What: fmt.Sprintf("plan of %d systems (bench's own driver)", systems), Unit: "ms",
+			Samples: took[systems], Reference: reference(fmt.Sprintf("%d plain activities, 2 a system", 2*systems), raw[systems]...)})
+		if i == 0 {
+			continue
+		}
+		fewer := sizes[i-1]
+		b.add(figure{ID: fmt.Sprintf("plan/growth-%d", systems), What: fmt.Sprintf("plan, a system of %d", systems), Unit: "ms",
+			Value:     median(took[systems]) / float64(systems),
+			Reference: reference(fmt.Sprintf("a system of %d", fewer), median(took[fewer])/float64(fewer)), AimRatio: 1})
 	}
 	return nil
+}
+
+// planRun returns how many ms it took from the start of a run to its plan.
+func (ws *workers) planRun(ctx context.Context, systems int) (float64, error) {
+	began := time.Now()
+	x, err := ws.kernelRun(ctx, failover.Name, fmt.Sprintf("plan-%d", systems))
+	if err != nil {
+		return 0, err
+	}
+	f, err := ws.wait(ctx, x, journal.ObservedVerdict)
+	if err != nil {
+		return 0, err
+	}
+	events, err := ws.history(ctx, f.id, f.run)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range events { // a plan's hash becomes a search attribute when it is made
+		if _, planned := e.GetUpsertWorkflowSearchAttributesEventAttributes().GetSearchAttributes().GetIndexedFields()[run.AttributePlanHash]; planned {
+			return ms(e.GetEventTime().AsTime().Sub(began)), nil
+		}
+	}
+	return 0, fmt.Errorf("run %s ended without a plan", f.id)
 }
 
 // evidenceFigure measures the activity that reads a journal of 500 steps by query and writes both files.
