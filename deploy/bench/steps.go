@@ -82,36 +82,42 @@ func (b *bench) stepFigures(ctx context.Context, ws *workers) error {
 
 // planFigures takes turns between the sizes: a database that grows, and whatever else changes meanwhile, is felt by all.
 func (b *bench) planFigures(ctx context.Context, ws *workers) error {
-	sizes := []int{10, 100, 1000}
-	rounds := map[int]int{10: b.pick(9, 5), 100: b.pick(9, 3), 1000: b.pick(5, 1)}
-	took, raw := map[int][]float64{}, map[int][]float64{}
-	for round := range rounds[sizes[0]] {
-		for _, systems := range sizes {
-			if round >= rounds[systems] {
+	sizes := []struct {
+		systems, rounds int
+		took, raw       []float64
+	}{
+		{systems: 10, rounds: b.pick(9, 5)}, // as many as any other has
+		{systems: 100, rounds: b.pick(9, 3)},
+		{systems: 1000, rounds: b.pick(5, 1)},
+	}
+	for round := range sizes[0].rounds {
+		for i := range sizes {
+			size := &sizes[i]
+			if round >= size.rounds {
 				continue
 			}
 			began := time.Now()
-			if err := ws.rawRun(ctx, "raw-side-by-side", systems); err != nil {
+			if err := ws.rawRun(ctx, "raw-side-by-side", size.systems); err != nil {
 				return err
 			}
-			raw[systems] = append(raw[systems], ms(time.Since(began)))
-			planned, err := ws.planRun(ctx, systems)
+			size.raw = append(size.raw, ms(time.Since(began)))
+			planned, err := ws.planRun(ctx, size.systems)
 			if err != nil {
 				return err
 			}
-			took[systems] = append(took[systems], planned)
+			size.took = append(size.took, planned)
 		}
 	}
-	for i, systems := range sizes {
-		b.add(figure{ID: fmt.Sprintf("plan/%d", systems), What: fmt.Sprintf("plan of %d systems (bench's own driver)", systems), Unit: "ms",
-			Samples: took[systems], Reference: reference(fmt.Sprintf("%d plain activities, 2 a system", 2*systems), raw[systems]...)})
+	for i, size := range sizes {
+		b.add(figure{ID: fmt.Sprintf("plan/%d", size.systems), What: fmt.Sprintf("plan of %d systems (bench's own driver)", size.systems), Unit: "ms",
+			Samples: size.took, Reference: reference(fmt.Sprintf("%d plain activities, 2 a system", 2*size.systems), size.raw...)})
 		if i == 0 {
 			continue
 		}
 		fewer := sizes[i-1]
-		b.add(figure{ID: fmt.Sprintf("plan/growth-%d", systems), What: fmt.Sprintf("plan, a system of %d", systems), Unit: "ms",
-			Value:     median(took[systems]) / float64(systems),
-			Reference: reference(fmt.Sprintf("a system of %d", fewer), median(took[fewer])/float64(fewer)), AimRatio: 1})
+		b.add(figure{ID: fmt.Sprintf("plan/growth-%d", size.systems), What: fmt.Sprintf("plan, a system of %d", size.systems), Unit: "ms",
+			Value:     median(size.took) / float64(size.systems),
+			Reference: reference(fmt.Sprintf("a system of %d", fewer.systems), median(fewer.took)/float64(fewer.systems)), AimRatio: 1})
 	}
 	return nil
 }
