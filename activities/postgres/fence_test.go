@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +27,7 @@ func TestUnfenceWaitsForAStopThatIsStillOnItsWay(t *testing.T) {
 	}
 	fence := func(m activities.Move) chan error {
 		ended := make(chan error, 1)
-		go func() { ended <- f.Driver.Fence(m).Act(context.WithoutCancel(t.Context()), "test") }()
+		go func() { ended <- f.Driver.Fence(m).Act(t.Context(), "test") }()
 		return ended
 	}
 
