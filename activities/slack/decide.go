@@ -42,7 +42,7 @@ func (i *Incoming) open(ctx context.Context, c click) {
 	}
 	if err != nil {
 		i.Log.Warn("slack: the form could not be opened", "run", c.Button.Workflow, "user", c.user, "error", mapErr("open the form", err))
-		i.tell(i.ctx, c, false, "Slack would not open the form in time. Nothing was counted: press the button again.")
+		i.tell(i.ctx, c, false, "Slack did not say in time that the form is open. Nothing is counted yet: where you see no form, press the button again.")
 	}
 }
 
