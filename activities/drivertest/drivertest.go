@@ -19,6 +19,8 @@ type Fixture struct {
 	Target activities.Target
 	From   string
 	To     string
+	// Over returns the driver on other hosts.
+	Over func(hosts activities.Hosts) activities.System
 	// Kill ends a member's server as a power cut would, and returns when it is gone.
 	Kill func(t testing.TB, site string)
 	// Fenced is the proof of a fence on a healthy primary; default ProofStopped.

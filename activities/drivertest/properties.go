@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/musterhq/muster/activities"
+	"github.com/musterhq/muster/runbooks"
 )
 
 func observeChangesNothing(t *testing.T, f Fixture) {
@@ -136,6 +137,15 @@ func unfenceRestores(t *testing.T, f Fixture) {
 	plannedMove(t, f)
 }
 
+// mute is every host, as a login does it that runs another command than the one it was asked to (sshd_config: ForceCommand).
+type mute struct{}
+
+func (mute) Open(context.Context, string, runbooks.Host) (activities.Host, error) { return mute{}, nil }
+func (mute) Run(context.Context, activities.Command) (activities.Output, error) {
+	return activities.Output{}, nil
+}
+func (mute) Close() error { return nil }
+
 func unplannedMove(t *testing.T, f Fixture) {
 	f.settled(t)
 	old := startWriter(t, f, f.From, "crash")
@@ -153,6 +163,10 @@ func unplannedMove(t *testing.T, f Fixture) {
 	} else {
 		require.GreaterOrEqual(t, result.LossBytes, int64(0), "the old member's data can be read: the loss is known")
 	}
+
+	blind, err := f.Over(mute{}).Fence(m).Look(t.Context())
+	require.False(t, blind.Met, "a host that answers nothing is no proof that the server is down: %+v, %v", blind, err)
+	require.Contains(t, []activities.Proof{"", activities.ProofNone}, blind.Proof)
 
 	fenced := f.step(t, "unplanned", "fence", f.Driver.Fence, m)
 	require.Equal(t, activities.ProofCrashed, fenced.Proof)

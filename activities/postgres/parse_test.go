@@ -3,6 +3,7 @@ package postgres
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -165,14 +166,30 @@ func FuzzHistory(f *testing.F) {
 
 func TestProbeOutput(t *testing.T) {
 	t.Parallel()
-	got, text := parseProbe("dir yes\nowner yes\nparent yes\nstandby yes\nbusy yes\njob r/rewind/1 failed: pg_basebackup: x\nprocess 12\nprocess 13\nzombie 9\ncontrol\npg_control version number: 1300\n")
+	got, text := parseProbe("sees yes\ndir yes\nowner yes\nparent yes\nstandby yes\nbusy yes\njob r/rewind/1 failed: pg_basebackup: x\nprocess 12\nprocess 13\nzombie 9\ncontrol\npg_control version number: 1300\n")
 	require.Equal(t, machine{
-		Dir: true, Owner: true, Parent: true, Standby: true, Busy: true, Zombie: true, Job: "r/rewind/1 failed: pg_basebackup: x", Processes: []string{"12", "13"},
+		Sees: true, Dir: true, Owner: true, Parent: true, Standby: true, Busy: true, Zombie: true, Job: "r/rewind/1 failed: pg_basebackup: x", Processes: []string{"12", "13"},
 	}, got)
 	require.Equal(t, "pg_control version number: 1300\n", text)
 	got, text = parseProbe("")
 	require.Equal(t, machine{}, got)
 	require.Empty(t, text)
+}
+
+func FuzzProbe(f *testing.F) {
+	f.Add("sees yes\ndir yes\nowner yes\nprocess 12\nnewest 00000002 0/3000148\ncontrol\npg_control version number: 1300\n")
+	f.Add("dir yes\ncontrol")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, controlText := parseProbe(text)
+		require.True(t, strings.HasSuffix(text, controlText))
+		head := strings.TrimSuffix(text, controlText)
+		require.Equal(t, m.running(), strings.HasPrefix(head, "process ") || strings.Contains(head, "\nprocess ") ||
+			slices.Contains(strings.Split(head, "\n"), "process"), "a line of a process is one")
+		c := control{State: stateInProduction, Timeline: 1, Redo: 1}
+		if got, err := c.promoted(m.Newest); err == nil {
+			require.GreaterOrEqual(t, got.Timeline, c.Timeline)
+		}
+	})
 }
 
 func TestQuoting(t *testing.T) {

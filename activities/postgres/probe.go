@@ -14,9 +14,10 @@ import (
 //
 // A server process is one whose working directory is the data directory: that finds the children that a killed postmaster left behind,
 // which may still write, and no zombie and no foreign process with a number used again. It needs the rights of the directory's owner,
-// without which it would find nothing and prove nothing: so it says whose rights it has.
+// without which it would find nothing and prove nothing: so it says whose rights it has, and whether it can look into processes at all.
 const probeScript = `
 dir=$1 bin=$2 newest=
+[ / -ef / ] && [ -e "/proc/$$/cwd" ] && echo "sees yes"
 [ -d "$dir" ] && echo "dir yes"
 [ -O "$dir" ] && echo "owner yes"
 [ -w "$(dirname "$dir")" ] && echo "parent yes"
@@ -49,6 +50,7 @@ exec "$bin/pg_controldata" -D "$dir"
 
 // machine is what a data directory looks like from its host.
 type machine struct {
+	Sees      bool // the look can tell a process by its working directory
 	Dir       bool // it is there
 	Owner     bool // commands run as its owner
 	Parent    bool // its parent can be written
@@ -93,6 +95,13 @@ func (d *Driver) probeOnce(ctx context.Context, m member) (got machine, torn boo
 			Type: activities.ErrConfig, Op: op,
 			Err:  fmt.Errorf("commands on host %s do not run as the owner of %s", m.host, m.own.DataDirectory),
 			Next: "set the host's run_as to that user",
+		}
+	}
+	if (got.Dir || got.Aside) && !got.Sees {
+		return machine{}, false, &activities.Error{
+			Type: activities.ErrConfig, Op: op,
+			Err:  fmt.Errorf("host %s does not show processes: that no server is seen there proves nothing", m.host),
+			Next: "muster needs /proc there, and a shell whose test has -ef",
 		}
 	}
 	if err != nil { // pg_controldata
@@ -144,6 +153,8 @@ func parseProbe(text string) (machine, string) {
 	for _, line := range strings.Split(head, "\n") {
 		key, value, _ := strings.Cut(line, " ")
 		switch key {
+		case "sees":
+			m.Sees = true
 		case "dir":
 			m.Dir = true
 		case "owner":

@@ -46,6 +46,11 @@ func fixtureOf(t *testing.T, s *sandbox.Sandbox) drivertest.Fixture {
 		Driver: driver,
 		Target: activities.Target{Estate: estate.Name, Name: "orders", System: estate.Systems["orders"], Hosts: estate.Hosts},
 		From:   sandbox.East, To: sandbox.West,
+		Over: func(hosts activities.Hosts) activities.System {
+			over := postgres.New(hosts)
+			t.Cleanup(over.Close)
+			return over
+		},
 		Kill: func(t testing.TB, site string) {
 			t.Helper()
 			what := "standby"

@@ -1,6 +1,9 @@
 package redis
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,23 +27,28 @@ type clusterSelf struct {
 
 func clustered(n node) bool { return n.redis.Shape == runbooks.RedisCluster }
 
-// parseNodes reads CLUSTER NODES: id, address, flags, master, ping, pong, epoch, link, slots.
-func parseNodes(text string) clusterSelf {
+// parseNodes reads CLUSTER NODES: id, address, flags, master, ping, pong, epoch, link, slots. What it cannot read is an error: a line
+// left out would make a primary look like one without slots, which accepts no write.
+func parseNodes(text string) (clusterSelf, error) {
 	c := clusterSelf{known: true, first: -1, leaders: map[string]bool{}}
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
-		if len(fields) < 8 {
+		if len(fields) == 0 {
 			continue
 		}
-		flags := strings.Split(fields[2], ",")
-		var self, master, failing bool
-		for _, flag := range flags {
-			self = self || flag == "myself"
-			master = master || flag == "master"
-			failing = failing || flag == "fail" || flag == "fail?"
+		if len(fields) < 8 {
+			return c, fmt.Errorf("CLUSTER NODES: a line of %d fields, not of 8 and its slots: %.80q", len(fields), line)
 		}
-		count, first := countSlots(fields[8:])
-		if self {
+		flags := strings.Split(fields[2], ",")
+		master := slices.Contains(flags, "master")
+		count, first, err := countSlots(fields[8:])
+		if err != nil {
+			return c, fmt.Errorf("CLUSTER NODES: %w", err)
+		}
+		if slices.Contains(flags, "myself") {
+			if c.id != "" {
+				return c, fmt.Errorf("CLUSTER NODES: both %s and %s are said to be the server itself", c.id, fields[0])
+			}
 			c.id, c.slots, c.first = fields[0], count, first
 		}
 		if !master || count == 0 {
@@ -48,15 +56,21 @@ func parseNodes(text string) clusterSelf {
 		}
 		c.masters++
 		c.leaders[fields[0]] = true
-		if !failing {
+		if !slices.Contains(flags, "fail") && !slices.Contains(flags, "fail?") {
 			c.alive++
 			c.covered += count
 		}
 	}
-	return c
+	if c.id == "" {
+		return c, errors.New("CLUSTER NODES: no line is the server's own")
+	}
+	if c.covered > allSlots {
+		return c, fmt.Errorf("CLUSTER NODES: %d slots of %d are said to be covered", c.covered, allSlots)
+	}
+	return c, nil
 }
 
-func countSlots(ranges []string) (count, first int) {
+func countSlots(ranges []string) (count, first int, err error) {
 	first = -1
 	for _, text := range ranges {
 		if strings.HasPrefix(text, "[") { // on its way from or to another node
@@ -66,17 +80,20 @@ func countSlots(ranges []string) (count, first int) {
 		if !isRange {
 			to = from
 		}
-		low, err := strconv.Atoi(from)
-		high, err2 := strconv.Atoi(to)
-		if err != nil || err2 != nil {
-			continue
+		low, err := strconv.ParseUint(from, 10, 14) // 16384 slots
+		high, err2 := strconv.ParseUint(to, 10, 14)
+		if err = errors.Join(err, err2); err != nil || low > high {
+			return 0, -1, fmt.Errorf("%.80q is no range of slots", text)
 		}
 		if first < 0 {
-			first = low
+			first = int(low)
 		}
-		count += high - low + 1
+		count += int(high-low) + 1
 	}
-	return count, first
+	if count > allSlots {
+		return 0, -1, fmt.Errorf("one server is said to have %d slots of %d", count, allSlots)
+	}
+	return count, first, nil
 }
 
 // slotOf is CRC16 (XMODEM) of the key modulo the number of slots, as the Redis Cluster specification has it. The key has no hash tag.

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,15 +21,127 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-func TestClusterNodes(t *testing.T) {
-	t.Parallel()
-	c := parseNodes(`aa 127.0.0.1:1@2,host myself,master - 0 0 1 connected 0-5460 [93-<-292f]
+const nodesText = `aa 127.0.0.1:1@2,host myself,master - 0 0 1 connected 0-5460 [93-<-292f]
 bb 127.0.0.1:3@4 master,fail? - 0 0 2 connected 5461-10922 16383
 cc 127.0.0.1:5@6 slave aa 0 0 1 connected
 dd 127.0.0.1:7@8 master - 0 0 3 connected
-`)
+`
+
+func TestClusterNodes(t *testing.T) {
+	t.Parallel()
+	c, err := parseNodes(nodesText)
+	require.NoError(t, err)
 	require.Equal(t, clusterSelf{known: true, id: "aa", slots: 5461, first: 0, covered: 5461, masters: 2, alive: 1,
 		leaders: map[string]bool{"aa": true, "bb": true}}, c)
+	for what, text := range map[string]string{
+		"nothing":           "",
+		"not itself":        strings.Replace(nodesText, "myself,", "", 1),
+		"twice itself":      strings.Replace(nodesText, "master,fail?", "myself,master", 1),
+		"cut short":         "aa 127.0.0.1:1@2 myself,master - 0 0",
+		"a slot too high":   strings.Replace(nodesText, "0-5460", "0-16384", 1),
+		"backwards":         strings.Replace(nodesText, "0-5460", "5460-0", 1),
+		"no number":         strings.Replace(nodesText, "0-5460", "0-x", 1),
+		"one's own twice":   strings.Replace(nodesText, "0-5460", "0-16383 0", 1),
+		"more than all are": strings.Replace(strings.Replace(nodesText, "0-5460", "0-16383", 1), ",fail?", "", 1),
+	} {
+		_, err := parseNodes(text)
+		require.Error(t, err, what)
+	}
+}
+
+func FuzzNodes(f *testing.F) {
+	f.Add(nodesText)
+	f.Add("aa :0@0 myself,slave,noaddr - 0 0 1 connected")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseNodes(text)
+		if err != nil {
+			return
+		}
+		require.NotEmpty(t, c.id)
+		require.LessOrEqual(t, c.covered, allSlots)
+		require.LessOrEqual(t, c.alive, c.masters)
+		require.Equal(t, c.slots > 0, c.first >= 0)
+		require.True(t, 0 <= c.slots && c.slots <= allSlots && c.first < allSlots)
+	})
+}
+
+const infoText = "# Replication\r\nrole:master\r\nconnected_slaves:1\r\nslave0:ip=127.0.0.1,port=2,state=online,offset=150,lag=0\r\n" +
+	"master_replid:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\nmaster_repl_offset:150\r\n# Keyspace\r\ndb0:keys=7,expires=0\r\ndb3:keys=2,expires=0\r\n"
+
+func TestInfo(t *testing.T) {
+	t.Parallel()
+	s := server{info: parseInfo(infoText)}
+	require.NoError(t, s.whole())
+	require.Equal(t, int64(9), s.keys())
+	require.Equal(t, "150@aaaaaaaaaaaa", s.position())
+	replica := node{addr: "127.0.0.1:2"}
+	fields, online := replicaLine(s, replica, server{})
+	require.True(t, online)
+	require.Equal(t, "2", fields["port"])
+	_, online = replicaLine(server{info: parseInfo(strings.Replace(infoText, "connected_slaves:1", "connected_slaves:9223372036854775807", 1))}, node{addr: "127.0.0.1:3"}, server{})
+	require.False(t, online, "it ends with the last that is listed")
+	for line, want := range map[string]string{
+		"role:sentinel":           "its role",
+		"role:slave":              "slave_repl_offset",
+		"master_repl_offset:":     "master_repl_offset",
+		"master_repl_offset:many": "master_repl_offset",
+		"master_replid:":          "master_replid",
+		"master_replid:aaaa":      "master_replid",
+	} {
+		require.ErrorContains(t, server{info: parseInfo(infoText + line + "\r\n")}.whole(), want, line)
+	}
+	require.Error(t, server{info: parseInfo("")}.whole())
+}
+
+func FuzzInfo(f *testing.F) {
+	f.Add(infoText)
+	f.Add("role:slave\nslave_repl_offset:-1\nmaster_replid:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nconnected_slaves:9999999999\ndb0:keys=")
+	f.Fuzz(func(t *testing.T, text string) {
+		s := server{info: parseInfo(text)}
+		_, _ = s.facts(), s.older(6, 2)
+		_, _ = replicaLine(s, node{addr: "127.0.0.1:2"}, s)
+		if s.whole() != nil {
+			return
+		}
+		require.Contains(t, []string{"primary", "standby"}, s.facts()["role"])
+		has, related := s.has(s.position())
+		require.True(t, has && related, s.position())
+		require.Zero(t, s.beyond(s))
+	})
+}
+
+func TestProbeOutput(t *testing.T) {
+	t.Parallel()
+	m, err := parseProbe("sees yes\nlistens yes\nprocess 12\nconfig yes\nwritable yes\nfence 1\nfence 2000001\nreplicaof 127.0.0.1:1\nend yes\n")
+	require.NoError(t, err)
+	require.Equal(t, machine{Listens: true, Processes: []string{"12"}, Config: true, Writable: true, Fence: 2000001, ReplicaOf: "127.0.0.1:1"}, m)
+	m, err = parseProbe("sees yes\nend yes\n")
+	require.NoError(t, err)
+	require.False(t, m.running())
+	for text, want := range map[string]string{
+		"": "cut short", "sees yes\nconfig yes\n": "cut short", "end yes\n": "neither processes nor listeners", "sees yes\nprocess -1\nend yes\n": "a process",
+		"sees yes\nprocess 0x\nend yes\n": "a process", "sees yes\nfence 99999999999999999999\nend yes\n": "min-replicas-to-write",
+	} {
+		_, err := parseProbe(text)
+		require.ErrorContains(t, err, want, text)
+	}
+}
+
+func FuzzProbe(f *testing.F) {
+	f.Add("sees yes\nlistens yes\nprocess 12\nconfig yes\nfence 2000001\nreplicaof 127.0.0.1:1\nend yes\n")
+	f.Add("sees yes\nprocess -1\nend")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := parseProbe(text)
+		if err != nil {
+			require.False(t, m.running() || m.fenced())
+			return
+		}
+		require.Contains(t, text, "sees")
+		require.Contains(t, text, "end")
+		for _, id := range m.Processes {
+			require.Regexp(t, `^\d+$`, id)
+		}
+	})
 }
 
 type said string

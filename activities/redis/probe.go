@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -13,8 +14,10 @@ import (
 
 // probeScript looks from the host whether a server runs at a port, and what its configuration file would make of it. Arguments: port, file.
 // A listener counts whoever it is of; a Redis that does not listen yet shows the port, or the file it was started with, in its command line.
+// That nothing runs is proof only of a look that could see, and that came to its end: it says both.
 const probeScript = `
 port=$1 conf=$2
+[ -r /proc/net/tcp ] && [ -r "/proc/$$/comm" ] && echo x | grep -q x && echo "sees yes"
 hex=$(printf '%04X' "$port")
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -qE "^ *[0-9]+: [0-9A-F]+:$hex [0-9A-F]+:[0-9A-F]+ 0A " && echo "listens yes"
 for p in /proc/[0-9]*; do
@@ -26,12 +29,13 @@ for p in /proc/[0-9]*; do
     *" $conf "*) [ -n "$conf" ] && echo "process ${p#/proc/}" ;;
   esac
 done
-[ -n "$conf" ] || exit 0
-[ -f "$conf" ] && echo "config yes"
-[ -w "$conf" ] && echo "writable yes"
-sed -n 's/^[[:space:]]*min-\(replicas\|slaves\)-to-write[[:space:]]\{1,\}"\{0,1\}\([0-9]\{1,\}\).*/fence \2/p' "$conf" 2>/dev/null
-sed -n 's/^[[:space:]]*\(replicaof\|slaveof\)[[:space:]]\{1,\}\([^[:space:]]\{1,\}\)[[:space:]]\{1,\}\([0-9]\{1,\}\).*/replicaof \2:\3/p' "$conf" 2>/dev/null
-exit 0
+if [ -n "$conf" ]; then
+  [ -f "$conf" ] && echo "config yes"
+  [ -w "$conf" ] && echo "writable yes"
+  sed -n 's/^[[:space:]]*min-\(replicas\|slaves\)-to-write[[:space:]]\{1,\}"\{0,1\}\([0-9]\{1,\}\).*/fence \2/p' "$conf" 2>/dev/null
+  sed -n 's/^[[:space:]]*\(replicaof\|slaveof\)[[:space:]]\{1,\}\([^[:space:]]\{1,\}\)[[:space:]]\{1,\}\([0-9]\{1,\}\).*/replicaof \2:\3/p' "$conf" 2>/dev/null
+fi
+echo "end yes"
 `
 
 // fenceScript fences a server that is down, in its configuration file, where the last line of a name counts. Arguments: file, step.
@@ -66,23 +70,50 @@ func (d *Driver) probe(ctx context.Context, n node) (machine, error) {
 	if err != nil {
 		return machine{}, mapError(n.op("probe"), err)
 	}
+	m, err := parseProbe(out.Stdout)
+	if err != nil {
+		return machine{}, &activities.Error{Type: activities.ErrConfig, Op: n.op("probe"), Err: fmt.Errorf("host %s: %w", n.host, err),
+			Next: "muster needs /proc, a POSIX shell, grep, sed and tr there"}
+	}
+	return m, nil
+}
+
+// parseProbe reads what probeScript printed. Less than all of it is an error.
+func parseProbe(text string) (machine, error) {
 	var m machine
-	for line := range strings.Lines(out.Stdout) {
+	var err error
+	sees, ended := false, false
+	for line := range strings.Lines(text) {
 		word, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch word {
+		case "sees":
+			sees = true
+		case "end":
+			ended = true
 		case "listens":
 			m.Listens = true
 		case "process":
+			if _, err := strconv.ParseUint(value, 10, 31); err != nil { // it is handed to kill
+				return machine{}, fmt.Errorf("a process: %w", err)
+			}
 			m.Processes = append(m.Processes, value)
 		case "config":
 			m.Config = true
 		case "writable":
 			m.Writable = true
 		case "fence":
-			m.Fence, _ = strconv.ParseInt(value, 10, 64) // the pattern has digits only
+			if m.Fence, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return machine{}, fmt.Errorf("min-replicas-to-write in its configuration file: %w", err)
+			}
 		case "replicaof":
 			m.ReplicaOf = value
 		}
+	}
+	switch {
+	case !ended:
+		return machine{}, fmt.Errorf("the look was cut short: that it shows no server proves nothing (%d bytes)", len(text))
+	case !sees:
+		return machine{}, errors.New("the look could read neither processes nor listeners: that it shows no server proves nothing")
 	}
 	return m, nil
 }

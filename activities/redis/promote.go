@@ -235,8 +235,12 @@ func (d *Driver) swap(ctx context.Context, planned bool, old seen, to node, targ
 // replicaLine is what the primary says in INFO of its replica, where that is online. FAILOVER knows it by no other ip and port.
 func replicaLine(s server, to node, target server) (fields map[string]string, online bool) {
 	for i := range s.number("connected_slaves") {
+		line, listed := s.info[fmt.Sprintf("slave%d", i)]
+		if !listed { // Redis leaves out one whose connection just broke
+			break
+		}
 		fields = map[string]string{}
-		for part := range strings.SplitSeq(s.info[fmt.Sprintf("slave%d", i)], ",") {
+		for part := range strings.SplitSeq(line, ",") {
 			key, value, _ := strings.Cut(part, "=")
 			fields[key] = value
 		}

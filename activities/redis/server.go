@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/musterhq/muster/activities"
 	"github.com/musterhq/muster/internal/journal"
 	"github.com/musterhq/muster/runbooks"
 )
@@ -52,6 +54,9 @@ func (d *Driver) ask(ctx context.Context, n node) (server, error) {
 			return err
 		}
 		s.info, s.sentinels = parseInfo(text), -1
+		if err := s.whole(); err != nil {
+			return &activities.Error{Type: activities.ErrUnknown, Op: "read INFO", Err: err, Next: "is it a Redis or Valkey server, and no Sentinel and no proxy?"}
+		}
 		if counts, err := listeners.Result(); err == nil {
 			s.sentinels = counts[sentinelChannel]
 		}
@@ -62,7 +67,9 @@ func (d *Driver) ask(ctx context.Context, n node) (server, error) {
 			if text, err = nodes.Text(); err != nil {
 				return err
 			}
-			s.cluster = parseNodes(text)
+			if s.cluster, err = parseNodes(text); err != nil {
+				return &activities.Error{Type: activities.ErrUnknown, Op: "read what it knows of its cluster", Err: err}
+			}
 			if text, err = state.Text(); err != nil {
 				return err
 			}
@@ -81,6 +88,27 @@ func parseInfo(text string) map[string]string {
 		}
 	}
 	return info
+}
+
+var hexadecimal = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+// whole is nil where INFO has what proofs rest on: role, lineage and offset. One that is missing must not read as "nothing was written".
+func (s server) whole() error {
+	offset := "master_repl_offset"
+	switch s.info["role"] {
+	case "master":
+	case "slave":
+		offset = "slave_repl_offset"
+	default:
+		return fmt.Errorf("its role is %.40q, neither master nor slave", s.info["role"])
+	}
+	if _, err := strconv.ParseInt(s.info[offset], 10, 64); err != nil {
+		return fmt.Errorf("%s: %w", offset, err)
+	}
+	if !hexadecimal.MatchString(s.info["master_replid"]) {
+		return fmt.Errorf("master_replid is %.80q, not 40 hexadecimal digits", s.info["master_replid"])
+	}
+	return nil
 }
 
 func (s server) number(key string) int64 {

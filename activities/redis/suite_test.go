@@ -58,6 +58,11 @@ func fixtureOf(t *testing.T, s *sandbox.Sandbox) fixture {
 		Driver: driver,
 		Target: activities.Target{Estate: estate.Name, Name: sandbox.RedisSystem, System: estate.Systems[sandbox.RedisSystem], Hosts: estate.Hosts},
 		From:   sandbox.East, To: sandbox.West,
+		Over: func(hosts activities.Hosts) activities.System {
+			over := redis.New(hosts)
+			t.Cleanup(over.Close)
+			return over
+		},
 		Kill: func(t testing.TB, site string) {
 			t.Helper()
 			require.NoError(t, s.KillRedis(t.Context(), site))
