@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/internal/journal"
@@ -134,3 +136,26 @@ type Word struct {
 // Hear takes a Word to its run. The answer is for that person alone; accepted is false where it was refused. An error means
 // that nobody knows: the run could not be asked.
 type Hear func(ctx context.Context, w Word) (answer string, accepted bool, err error)
+
+// ParseSet reads a Word's Set as people write it into forms: key=value, one on each line.
+func ParseSet(text string) (map[string]string, error) {
+	var set map[string]string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		key, value, found := strings.Cut(line, "=")
+		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
+		if !found || key == "" {
+			return nil, fmt.Errorf("%.60q is not key=value", line)
+		}
+		if _, twice := set[key]; twice {
+			return nil, fmt.Errorf("%.60q is set twice", key)
+		}
+		if set == nil {
+			set = map[string]string{}
+		}
+		set[key] = value
+	}
+	return set, nil
+}

@@ -72,20 +72,6 @@ func FuzzButtonValue(f *testing.F) {
 	})
 }
 
-func FuzzSet(f *testing.F) {
-	f.Add("a=b\nc = d=e\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		set, err := parseSet(text)
-		if err != nil {
-			return
-		}
-		for key := range set {
-			require.NotEmpty(t, key)
-			require.NotContains(t, key, "=")
-		}
-	})
-}
-
 // What names show is one line, mentions nobody, and is cut without leaving half an escape.
 func FuzzText(f *testing.F) {
 	f.Add("<!channel> & <b>", 5)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/musterhq/muster/activities"
 )
 
 // Names of what a modal holds.
@@ -179,7 +181,7 @@ func (p payload) sent() (click, error) {
 		return c, fieldError{reasonBlock, "This gate asks for a reason."}
 	}
 	if c.Button.Do == retry {
-		if c.set, err = parseSet(p.input(setBlock)); err != nil {
+		if c.set, err = activities.ParseSet(p.input(setBlock)); err != nil {
 			return c, fieldError{setBlock, err.Error()}
 		}
 	}
@@ -191,27 +193,4 @@ func (p payload) input(block string) string {
 		return *value
 	}
 	return ""
-}
-
-// parseSet reads changes to a step's input: key=value, one on each line.
-func parseSet(text string) (map[string]string, error) {
-	var set map[string]string
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
-		key, value, found := strings.Cut(line, "=")
-		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-		if !found || key == "" {
-			return nil, fmt.Errorf("%q is not key=value", cut(line, 60))
-		}
-		if _, twice := set[key]; twice {
-			return nil, fmt.Errorf("%q is set twice", cut(key, 60))
-		}
-		if set == nil {
-			set = map[string]string{}
-		}
-		set[key] = value
-	}
-	return set, nil
 }

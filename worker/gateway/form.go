@@ -73,30 +73,21 @@ func parseForm(v url.Values) (form, error) {
 	return f, err
 }
 
-// parseSet reads lines of key=value.
+// parseSet bounds what a stranger can make the gateway hold.
 func parseSet(text string) (map[string]string, error) {
 	if len(text) > maxReason || !utf8.ValidString(text) {
 		return nil, fmt.Errorf("the changes to the input are longer than %d bytes, or not text", maxReason)
 	}
-	var set map[string]string
-	for line := range strings.SplitSeq(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
-		}
-		key, value, ok := strings.Cut(line, "=")
-		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-		if !ok || key == "" || len(key) > maxName {
-			return nil, fmt.Errorf("a change to the input is written key=value, not %q", line)
-		}
-		if _, twice := set[key]; twice {
-			return nil, fmt.Errorf("%s is changed twice", key)
-		}
-		if set == nil {
-			set = map[string]string{}
-		}
-		if set[key] = value; len(set) > maxSet {
-			return nil, fmt.Errorf("more than %d changes to the input", maxSet)
+	set, err := activities.ParseSet(text)
+	if err != nil {
+		return nil, fmt.Errorf("changes to the input: %w", err)
+	}
+	if len(set) > maxSet {
+		return nil, fmt.Errorf("more than %d changes to the input", maxSet)
+	}
+	for key := range set {
+		if len(key) > maxName {
+			return nil, fmt.Errorf("changes to the input: a key longer than %d bytes", maxName)
 		}
 	}
 	return set, nil
