@@ -66,7 +66,8 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 			Value: now, Reference: reference("no run", idle), Aim: level.memory,
 			Note: note + fmt.Sprintf("at its highest %s MiB; a run came to its gate every %s ms", number(most), number(each))})
 		b.add(figure{ID: fmt.Sprintf("waiting/%d/step", level.count), What: fmt.Sprintf("no-op step, %d runs waiting", reached), Unit: "ms",
-			Samples: s.look, Reference: reference("no run waiting", alone.look...), Aim: 10})
+			Samples: s.look, Reference: reference("no run waiting", alone.look...), Aim: 10,
+			Note: fmt.Sprintf("a plain SDK activity meanwhile %s ms, with no run waiting %s", number(median(s.raw)), number(median(alone.raw)))})
 	}
 	return nil
 }
