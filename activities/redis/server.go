@@ -90,7 +90,7 @@ func parseInfo(text string) map[string]string {
 	return info
 }
 
-var hexadecimal = regexp.MustCompile(`^[0-9a-f]{40}$`)
+var replicationID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // whole is nil where INFO has what proofs rest on: role, lineage and offset. One that is missing must not read as "nothing was written".
 func (s server) whole() error {
@@ -105,7 +105,7 @@ func (s server) whole() error {
 	if _, err := strconv.ParseInt(s.info[offset], 10, 64); err != nil {
 		return fmt.Errorf("%s: %w", offset, err)
 	}
-	if !hexadecimal.MatchString(s.info["master_replid"]) {
+	if !replicationID.MatchString(s.info["master_replid"]) {
 		return fmt.Errorf("master_replid is %.80q, not 40 hexadecimal digits", s.info["master_replid"])
 	}
 	return nil

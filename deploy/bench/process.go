@@ -139,6 +139,40 @@ func (p *process) resident() (now, most float64, err error) {
 	return now, most, nil
 }
 
+// idle waits until the process needs less than a tenth of a core for a second, a minute at most, and returns how long that took:
+// what a worker does after many runs came to their gates is not what it does while they wait.
+func (p *process) idle(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	before, err := p.ticks()
+	for err == nil && time.Since(began) < time.Minute {
+		if err := pause(ctx, time.Second); err != nil {
+			return 0, err
+		}
+		var now int64
+		if now, err = p.ticks(); err == nil && now-before < 10 {
+			break
+		}
+		before = now
+	}
+	return time.Since(began), err
+}
+
+// ticks is the processor time that the process has used, in hundredths of a second (proc_pid_stat(5), utime and stime).
+func (p *process) ticks() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the worker's processor time: %w", err)
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("read the worker's processor time: %q", text)
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return user + system, errors.Join(err, err2)
+}
+
 // database is the size of the engine's database with its write-ahead log, in KiB.
 func (p *process) database() (float64, error) {
 	var sum int64

@@ -58,6 +58,10 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		calm, err := p.idle(ctx)
+		if err != nil {
+			return err
+		}
 		s, err := ws.sample(ctx, 2, 101)
 		if err != nil {
 			return err
@@ -67,7 +71,8 @@ func (b *bench) waiting(ctx context.Context) (err error) {
 			Note: note + fmt.Sprintf("at its highest %s MiB; a run came to its gate every %s ms", number(most), number(each))})
 		b.add(figure{ID: fmt.Sprintf("waiting/%d/step", level.count), What: fmt.Sprintf("no-op step, %d runs waiting", reached), Unit: "ms",
 			Samples: s.look, Reference: reference("no run waiting", alone.look...), Aim: 10,
-			Note: fmt.Sprintf("a plain SDK activity meanwhile %s ms, with no run waiting %s", number(median(s.raw)), number(median(alone.raw)))})
+			Note: fmt.Sprintf("measured %s s after the last came to its gate; a plain SDK activity meanwhile %s ms, with no run waiting %s",
+				number(calm.Seconds()), number(median(s.raw)), number(median(alone.raw)))})
 	}
 	return nil
 }
