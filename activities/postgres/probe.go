@@ -149,7 +149,7 @@ func (c control) promoted(newest string) (control, error) {
 // parseProbe reads what probeScript printed, and returns what pg_controldata printed apart.
 func parseProbe(text string) (machine, string) {
 	var m machine
-	head, controlText, _ := strings.Cut(text, "control\n")
+	head, controlText, _ := strings.Cut("\n"+text, "\ncontrol\n") // a line of its own: what a job said of its end may end so, too
 	for _, line := range strings.Split(head, "\n") {
 		key, value, _ := strings.Cut(line, " ")
 		switch key {
