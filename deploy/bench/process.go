@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 
@@ -119,58 +119,52 @@ func (p *process) said() error {
 
 // resident is the process's memory in MiB: now, and at its highest.
 func (p *process) resident() (now, most float64, err error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	proc, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the worker's memory: %w", err)
 	}
-	for line := range strings.Lines(string(text)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		kib, _ := strconv.ParseFloat(fields[1], 64)
-		switch fields[0] {
-		case "VmRSS:":
-			now = kib / 1024
-		case "VmHWM:":
-			most = kib / 1024
-		}
+	status, err := proc.NewStatus()
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the worker's memory: %w", err)
 	}
-	return now, most, nil
+	return float64(status.VmRSS) / (1 << 20), float64(status.VmHWM) / (1 << 20), nil
 }
 
 // idle waits until the process needs less than a tenth of a core for a second, a minute at most, and returns how long that took:
 // what a worker does after many runs came to their gates is not what it does while they wait.
 func (p *process) idle(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	before, err := p.ticks()
-	for err == nil && time.Since(began) < time.Minute {
+	before, err := p.busy()
+	if err != nil {
+		return 0, err
+	}
+	for time.Since(began) < time.Minute {
 		if err := pause(ctx, time.Second); err != nil {
 			return 0, err
 		}
-		var now int64
-		if now, err = p.ticks(); err == nil && now-before < 10 {
+		now, err := p.busy()
+		if err != nil {
+			return 0, err
+		}
+		if now-before < 0.1 {
 			break
 		}
 		before = now
 	}
-	return time.Since(began), err
+	return time.Since(began), nil
 }
 
-// ticks is the processor time that the process has used, in hundredths of a second (proc_pid_stat(5), utime and stime).
-func (p *process) ticks() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+// busy is the processor time that the process has used, in seconds.
+func (p *process) busy() (float64, error) {
+	proc, err := procfs.NewProc(p.cmd.Process.Pid)
 	if err != nil {
 		return 0, fmt.Errorf("read the worker's processor time: %w", err)
 	}
-	_, after, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(after)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("read the worker's processor time: %q", text)
+	stat, err := proc.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("read the worker's processor time: %w", err)
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	return user + system, errors.Join(err, err2)
+	return stat.CPUTime(), nil
 }
 
 // database is the size of the engine's database with its write-ahead log, in KiB.
